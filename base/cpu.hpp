@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace spinring {
+
+/// Bytes of a cache line on the CPUs that spinring knows. Layouts are asserted against it.
+inline constexpr std::size_t kCacheLine = 64;
+
+/// Tells the CPU that this is a spin loop.
+inline void cpu_pause() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+inline void prefetch_read(const void* address) noexcept { __builtin_prefetch(address, 0, 3); }
+inline void prefetch_write(const void* address) noexcept { __builtin_prefetch(address, 1, 3); }
+
+/// The CPU's time-stamp counter: constant rate, read in about 20 cycles. Use tsc_hz() (base/time.hpp) for its
+/// rate.
+inline std::uint64_t read_tsc() noexcept {
+#if defined(__x86_64__)
+  return __rdtsc();
+#elif defined(__aarch64__)
+  std::uint64_t value;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(value));
+  return value;
+#endif
+}
+
+}  // namespace spinring

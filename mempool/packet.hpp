@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/cpu.hpp"
+#include "base/dma.hpp"
+
+namespace spinring::mempool {
+
+class Pool;
+
+/// What is known of a received packet, or wanted for a sent one. Bits of Packet::offloads.
+enum OffloadBits : std::uint32_t {
+  kRxChecksumGood = 1U << 0,  ///< the device verified the L4 checksum
+  kRxChecksumBad = 1U << 1,   ///< the device found it wrong
+  kRxChecksumPartial =
+      1U << 2,  ///< not filled in yet (the sender is on the same host); see csum_start, csum_offset
+  kRxHashValid = 1U << 3,
+  kRxVlanStripped = 1U << 4,
+  kTxChecksum = 1U << 8,  ///< fill in the checksum at csum_start + csum_offset
+  kTxSegment = 1U << 9,   ///< segment by segment_size (TSO)
+  kTxVlanInsert = 1U << 10,
+};
+
+/// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
+/// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point
+/// into it, and it returns to its pool when the device is done. A packet has exactly one owner at a time
+/// (application, queue, or pool); there is no reference count. Longer frames are chains by `next`;
+/// `packet_length` and `segments` count in the head alone.
+struct alignas(kCacheLine) Packet {
+  /// Bytes of the buffer before where a device writes. A virtio-net header lies at its end, in one cache line
+  /// with the frame's first bytes: frames start at kHeadroom + header length.
+  static constexpr std::uint16_t kHeadroom = 128;
+  /// Where data starts in a packet fresh from its pool: leaves room for a 12-byte virtio-net header in the
+  /// same line.
+  static constexpr std::uint16_t kDefaultDataOffset = kHeadroom + 12;
+
+  Packet* next = nullptr;           ///< next segment of the same frame
+  Pool* pool = nullptr;             ///< where it returns to; never changes
+  std::uint32_t packet_length = 0;  ///< head: bytes of the whole frame
+  std::uint16_t data_length = 0;    ///< bytes of data in this segment
+  std::uint16_t data_offset = 0;    ///< where they start, from buffer()
+  std::uint16_t buffer_length = 0;  ///< bytes of the buffer, headroom included; never changes
+  RegionId region = 0;              ///< the DMA region it lies in; never changes
+  std::uint16_t segments = 1;       ///< head: segments in the chain
+  std::uint16_t port = 0;           ///< port it was received on
+  std::uint32_t offloads = 0;       ///< OffloadBits
+  std::uint32_t rss_hash = 0;
+  std::uint16_t csum_start = 0;     ///< from the start of the frame
+  std::uint16_t csum_offset = 0;    ///< from csum_start
+  std::uint16_t segment_size = 0;   ///< MSS for kTxSegment
+  std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes for kTxSegment
+  std::uint16_t vlan_tci = 0;
+  std::uint16_t queue = 0;        ///< RX queue it came by
+  std::uint32_t debug_state = 0;  ///< ownership mark of the debug build; 0 in others
+
+  [[nodiscard]] std::byte* buffer() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
+  [[nodiscard]] const std::byte* buffer() const noexcept {
+    return reinterpret_cast<const std::byte*>(this + 1);
+  }
+  [[nodiscard]] std::byte* data() noexcept { return buffer() + data_offset; }
+  [[nodiscard]] const std::byte* data() const noexcept { return buffer() + data_offset; }
+  /// This segment's data.
+  [[nodiscard]] std::span<std::byte> bytes() noexcept { return {data(), data_length}; }
+  [[nodiscard]] std::uint16_t headroom() const noexcept { return data_offset; }
+  [[nodiscard]] std::uint16_t tailroom() const noexcept {
+    return static_cast<std::uint16_t>(buffer_length - data_offset - data_length);
+  }
+  /// A single segment of `length` bytes at the default offset. The caller has checked that it fits.
+  void reset(std::uint16_t length) noexcept {
+    assert(kDefaultDataOffset + length <= buffer_length);
+    next = nullptr;
+    segments = 1;
+    offloads = 0;
+    data_offset = kDefaultDataOffset;
+    data_length = length;
+    packet_length = length;
+  }
+};
+static_assert(sizeof(Packet) == kCacheLine);
+
+}  // namespace spinring::mempool

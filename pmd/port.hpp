@@ -1,0 +1,159 @@
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "pmd/packet_pool.hpp"
+
+namespace spinring::pmd {
+
+using MacAddress = std::array<std::uint8_t, 6>;
+/// "52:54:00:12:34:56".
+[[nodiscard]] std::string to_string(const MacAddress& mac);
+
+/// What a port is; fixed from open on.
+struct PortInfo {
+  std::string name;      ///< of the bus: "0000:01:00.0", "qtest0"
+  std::string driver;    ///< "virtio-net", "e1000e", ...
+  int iommu_group = -1;  ///< -1: none
+  int numa_node = -1;
+  MacAddress mac{};  ///< the permanent address
+  std::uint16_t max_rx_queues = 1;
+  std::uint16_t max_tx_queues = 1;
+  std::uint16_t max_rx_ring = 0;  ///< entries
+  std::uint16_t max_tx_ring = 0;
+  std::uint16_t max_mtu = 1500;
+};
+
+struct LinkState {
+  bool up = false;
+  std::uint32_t speed_mbps = 0;  ///< 0: the device does not say
+  bool full_duplex = true;
+  bool operator==(const LinkState&) const = default;
+};
+
+/// Counters of one queue since start(). Every packet that a queue took or was given is in exactly one of
+/// them.
+struct RxStats {
+  std::uint64_t packets = 0;  ///< handed to the application
+  std::uint64_t bytes = 0;
+  std::uint64_t bad_completions = 0;  ///< completions whose id or length the device may not write; dropped
+  std::uint64_t truncated = 0;        ///< frames whose chain did not arrive whole; dropped
+  std::uint64_t refill_short = 0;     ///< refills that the pool could not fill (no packet is lost by it)
+};
+struct TxStats {
+  std::uint64_t packets = 0;  ///< handed to the device
+  std::uint64_t bytes = 0;
+  std::uint64_t ring_full = 0;  ///< packets given back because the ring was full; the caller still owned them
+  std::uint64_t rejected = 0;   ///< packets that cannot be sent (too many segments, empty); freed
+  std::uint64_t bad_completions = 0;  ///< completions whose id the device may not write
+};
+
+/// A queue's settings. The cache is the one of the lcore that will poll the queue.
+template <PacketPool Packets>
+struct QueueConfig {
+  std::uint16_t ring_size = 0;  ///< entries, a power of two; 0: the driver's default
+  typename Packets::Cache* cache = nullptr;
+};
+
+template <PacketPool Packets>
+struct PortConfig {
+  std::vector<QueueConfig<Packets>> rx;
+  std::vector<QueueConfig<Packets>> tx;
+  bool promiscuous = true;
+};
+
+/// A queue as one pointer and one indirect call a burst. Copyable; valid from start() to stop(). Each queue
+/// belongs to one lcore at a time.
+template <PacketPool Packets>
+class AnyRxQueue {
+ public:
+  using Packet = typename Packets::Packet;
+  using Burst = std::uint16_t (*)(void* queue, Packet** out, std::uint16_t count) noexcept;
+  AnyRxQueue() = default;
+  AnyRxQueue(void* queue, Burst function) noexcept : queue_(queue), burst_(function) {}
+  /// Receives up to out.size() frames into `out`; the caller owns them. Never blocks.
+  [[nodiscard]] std::uint16_t burst(std::span<Packet*> out) const noexcept {
+    return burst_(queue_, out.data(), static_cast<std::uint16_t>(out.size()));
+  }
+
+ private:
+  void* queue_ = nullptr;
+  Burst burst_ = nullptr;
+};
+
+template <PacketPool Packets>
+class AnyTxQueue {
+ public:
+  using Packet = typename Packets::Packet;
+  using Burst = std::uint16_t (*)(void* queue, Packet** packets, std::uint16_t count) noexcept;
+  AnyTxQueue() = default;
+  AnyTxQueue(void* queue, Burst function) noexcept : queue_(queue), burst_(function) {}
+  /// Sends frames; returns how many were taken, from the front. The rest still belong to the caller. A call
+  /// with no packets reclaims finished ones.
+  [[nodiscard]] std::uint16_t burst(std::span<Packet*> packets) const noexcept {
+    return burst_(queue_, packets.data(), static_cast<std::uint16_t>(packets.size()));
+  }
+
+ private:
+  void* queue_ = nullptr;
+  Burst burst_ = nullptr;
+};
+
+/// A NIC. Control plane, on one thread: the one that opened it; the queues are polled by lcores. Destroying a
+/// port stops it, returns its packets to their pools and gives the device back.
+template <PacketPool Packets>
+class BasicPort {
+ public:
+  BasicPort() = default;
+  BasicPort(const BasicPort&) = delete;
+  BasicPort& operator=(const BasicPort&) = delete;
+  virtual ~BasicPort() = default;
+
+  [[nodiscard]] virtual const PortInfo& info() const noexcept = 0;
+
+  /// Sets up the rings, fills RX and lets the device run. As many queues as the config lists. On an error the
+  /// port is stopped and holds nothing.
+  [[nodiscard]] virtual Result<void> start(const PortConfig<Packets>& config) = 0;
+  /// Resets the device and returns every packet it held. No lcore may be in a burst. Idempotent. The
+  /// statistics stay readable until the next start().
+  virtual void stop() noexcept = 0;
+
+  [[nodiscard]] virtual AnyRxQueue<Packets> rx(std::uint16_t queue) const noexcept = 0;
+  [[nodiscard]] virtual AnyTxQueue<Packets> tx(std::uint16_t queue) const noexcept = 0;
+  /// Names of the instantiations chosen at start: "virtio-net split rx mergeable".
+  [[nodiscard]] virtual std::string rx_path() const = 0;
+  [[nodiscard]] virtual std::string tx_path() const = 0;
+
+  [[nodiscard]] virtual RxStats rx_stats(std::uint16_t queue) const noexcept = 0;
+  [[nodiscard]] virtual TxStats tx_stats(std::uint16_t queue) const noexcept = 0;
+
+  [[nodiscard]] virtual LinkState link() = 0;
+  /// Readable when the device reports a change of its configuration (link); -1: poll link() instead.
+  [[nodiscard]] virtual int link_event_fd() const noexcept { return -1; }
+  /// Readable when the kernel wants the device back; -1: the bus has no such event.
+  [[nodiscard]] virtual int removal_fd() const noexcept { return -1; }
+  /// Takes note of an event that link_event_fd() reported.
+  virtual void acknowledge_link_event() noexcept {}
+
+  /// An error if the device has stopped by a fault (asked for a reset, broke a ring's rules): stop() and
+  /// start() mend it.
+  [[nodiscard]] virtual Result<void> check() = 0;
+
+  [[nodiscard]] virtual Result<void> set_promiscuous(bool on) = 0;
+  [[nodiscard]] virtual Result<void> set_all_multicast(bool on) = 0;
+  [[nodiscard]] virtual Result<void> set_mac(const MacAddress& mac) = 0;
+  [[nodiscard]] virtual Result<void> set_mac_filter(std::span<const MacAddress> addresses) = 0;
+  [[nodiscard]] virtual Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) = 0;
+};
+
+/// The port over the library's own packets: what most programs use.
+using AnyPort = BasicPort<SpinringPackets>;
+
+}  // namespace spinring::pmd
