@@ -25,6 +25,9 @@ enum OffloadBits : std::uint32_t {
   kTxVlanInsert = 1U << 10,
 };
 
+/// What a packet can ask of the device that sends it.
+inline constexpr std::uint32_t kTxOffloads = kTxChecksum | kTxSegment | kTxVlanInsert;
+
 /// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
 /// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point
 /// into it, and it returns to its pool when the device is done. A packet has exactly one owner at a time

@@ -33,6 +33,8 @@ concept PacketPool = requires(typename P::Cache& cache, typename P::Packet& pack
   noexcept->std::same_as<Iova>;
   { P::data(packet) }
   noexcept->std::same_as<std::byte*>;
+  { P::headroom(const_packet) } noexcept -> std::same_as<std::uint16_t>;      // bytes before data
+  { P::tx_offloads(const_packet) } noexcept -> std::same_as<std::uint32_t>;   // what is asked of the device; 0: nothing
   { P::data_length(const_packet) }
   noexcept->std::same_as<std::uint16_t>;
   { P::frame_length(const_packet) }
@@ -59,6 +61,8 @@ struct SpinringPackets {
     return table.iova(address, packet.region);
   }
   static std::byte* data(Packet& packet) noexcept { return packet.data(); }
+  static std::uint16_t headroom(const Packet& packet) noexcept { return packet.headroom(); }
+  static std::uint32_t tx_offloads(const Packet& packet) noexcept { return packet.offloads & mempool::kTxOffloads; }
   static std::uint16_t data_length(const Packet& packet) noexcept { return packet.data_length; }
   static std::uint32_t frame_length(const Packet& packet) noexcept { return packet.packet_length; }
   static std::uint16_t segments(const Packet& packet) noexcept { return packet.segments; }

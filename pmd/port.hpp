@@ -66,7 +66,8 @@ template <PacketPool Packets>
 struct PortConfig {
   std::vector<QueueConfig<Packets>> rx;
   std::vector<QueueConfig<Packets>> tx;
-  bool promiscuous = true;
+  bool promiscuous = true;   ///< receive frames for any address
+  bool vlan_filter = false;  ///< receive tagged frames of the VLANs of set_vlan_filter() alone
 };
 
 /// A queue as one pointer and one indirect call a burst. Copyable; valid from start() to stop(). Each queue
@@ -88,6 +89,7 @@ class AnyRxQueue {
   Burst burst_ = nullptr;
 };
 
+/// The sending twin of AnyRxQueue.
 template <PacketPool Packets>
 class AnyTxQueue {
  public:

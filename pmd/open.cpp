@@ -1,0 +1,51 @@
+#include "pmd/open.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "pmd/errors.hpp"
+#include "pmd/virtio/port.hpp"
+
+namespace spinring::pmd {
+namespace {
+
+using OpenFunction = Result<std::unique_ptr<AnyPort>> (*)(std::unique_ptr<PciFunction>, mempool::Memory&);
+
+Result<std::unique_ptr<AnyPort>> open_virtio_net(std::unique_ptr<PciFunction> function,
+                                                 mempool::Memory& memory) {
+  auto device = virtio::NetDevice::open(std::move(function), memory);
+  if (!device) return fail(std::move(device));
+  return std::make_unique<virtio::VirtioPort<SpinringPackets>>(std::move(*device), memory);
+}
+
+struct Row {
+  std::uint16_t vendor;
+  std::uint16_t device;
+  OpenFunction open;
+};
+
+/// Who drives what.
+constexpr std::array kDevices{
+    Row{0x1AF4, 0x1041, open_virtio_net},  // virtio 1.2, 4.1.2: 0x1040 + device type 1
+    Row{0x1AF4, 0x1000, open_virtio_net},  // transitional network device, driven in its modern mode
+};
+
+}  // namespace
+
+Result<std::unique_ptr<AnyPort>> open_port(std::unique_ptr<PciFunction> function, mempool::Memory& memory) {
+  auto ids = function->read_config(0, 4);
+  if (!ids) return fail(std::move(ids));
+  const auto vendor = static_cast<std::uint16_t>(*ids);
+  const auto device = static_cast<std::uint16_t>(*ids >> 16);
+  const auto row = std::find_if(kDevices.begin(), kDevices.end(),
+                                [&](const Row& r) { return r.vendor == vendor && r.device == device; });
+  if (row == kDevices.end()) {
+    return fail(Errc::kUnknownDevice, fmt::format("opening {:04x}:{:04x}", vendor, device), function->name(),
+                0, "Devices that spinring drives: virtio-net (1af4:1041, 1af4:1000)");
+  }
+  return row->open(std::move(function), memory);
+}
+
+}  // namespace spinring::pmd

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace spinring::pmd::virtio {
+
+/// Feature bits, as one 64-bit word. Network device: virtio 1.2, 5.1.3; reserved bits: section 6.
+enum class Feature : std::uint64_t {
+  kMtu = 1ULL << 3,
+  kMac = 1ULL << 5,
+  kMergeableRx = 1ULL << 15,
+  kStatus = 1ULL << 16,
+  kControlQueue = 1ULL << 17,
+  kControlRx = 1ULL << 18,
+  kControlVlan = 1ULL << 19,
+  kMultiQueue = 1ULL << 22,
+  kControlMac = 1ULL << 23,
+  kVersion1 = 1ULL << 32,
+  kAccessPlatform = 1ULL << 33,
+  kOrderPlatform = 1ULL << 36,
+  kSpeedDuplex = 1ULL << 63,
+};
+
+/// A set of features, offered or negotiated.
+class FeatureSet {
+ public:
+  constexpr FeatureSet() = default;
+  constexpr explicit FeatureSet(std::uint64_t bits) : bits_(bits) {}
+  [[nodiscard]] constexpr bool has(Feature feature) const noexcept {
+    return (bits_ & static_cast<std::uint64_t>(feature)) != 0;
+  }
+  [[nodiscard]] constexpr FeatureSet with(Feature feature) const noexcept {
+    return FeatureSet(bits_ | static_cast<std::uint64_t>(feature));
+  }
+  [[nodiscard]] constexpr FeatureSet without(Feature feature) const noexcept {
+    return FeatureSet(bits_ & ~static_cast<std::uint64_t>(feature));
+  }
+  [[nodiscard]] constexpr FeatureSet common(FeatureSet other) const noexcept {
+    return FeatureSet(bits_ & other.bits_);
+  }
+  [[nodiscard]] constexpr std::uint64_t bits() const noexcept { return bits_; }
+  constexpr bool operator==(const FeatureSet&) const = default;
+
+ private:
+  std::uint64_t bits_ = 0;
+};
+
+/// What the caller of negotiate() wants of features that change the device's behaviour.
+struct Wishes {
+  bool vlan_filter =
+      false;  ///< with CTRL_VLAN negotiated, a device drops tagged frames until their VLAN is added
+};
+
+/// The features to accept of those offered: everything that the driver can use and whose dependencies
+/// (virtio 1.2, 5.1.3.1) are met. Pure.
+[[nodiscard]] constexpr FeatureSet negotiate(FeatureSet offered, Wishes wishes) noexcept {
+  using enum Feature;
+  FeatureSet known = FeatureSet()
+                         .with(kMtu)
+                         .with(kMac)
+                         .with(kMergeableRx)
+                         .with(kStatus)
+                         .with(kControlQueue)
+                         .with(kVersion1)
+                         .with(kAccessPlatform)
+                         .with(kOrderPlatform)
+                         .with(kSpeedDuplex);
+  if (offered.has(kControlQueue)) {
+    known = known.with(kControlRx).with(kMultiQueue).with(kControlMac);
+    if (wishes.vlan_filter) known = known.with(kControlVlan);
+  }
+  return offered.common(known);
+}
+
+/// Names of the features, as the specification spells them without the prefix: "MAC MRG_RXBUF VERSION_1".
+[[nodiscard]] std::string to_string(FeatureSet features);
+
+}  // namespace spinring::pmd::virtio

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/result.hpp"
+#include "mempool/memory.hpp"
+#include "pmd/port.hpp"
+#include "pmd/virtio/control_queue.hpp"
+#include "pmd/virtio/features.hpp"
+#include "pmd/virtio/pci_transport.hpp"
+
+namespace spinring::pmd::virtio {
+
+/// What one start of the device is asked for.
+struct StartRequest {
+  std::uint16_t queue_pairs = 1;
+  bool promiscuous = true;
+  bool vlan_filter = false;
+};
+
+/// A virtio network device (virtio 1.2, 5.1) without its packets: the status machine, feature negotiation,
+/// configuration, link and control commands. The port puts queues of some packet type on it. Control thread
+/// only.
+class NetDevice {
+ public:
+  /// Takes the device into a known state (reset) and reads what it is.
+  [[nodiscard]] static Result<NetDevice> open(std::unique_ptr<PciFunction> function, mempool::Memory& memory);
+
+  [[nodiscard]] const PortInfo& info() const noexcept { return info_; }
+  [[nodiscard]] PciFunction& function() const noexcept { return transport_.function(); }
+  [[nodiscard]] FeatureSet negotiated() const noexcept { return negotiated_; }
+
+  /// Whether the device can run with that many queues.
+  [[nodiscard]] Result<void> check_queue_counts(std::size_t rx, std::size_t tx) const;
+  /// Start, first half (3.1.1 steps 1 to 6): reset, negotiate, bus mastering on. Queues may then be enabled.
+  [[nodiscard]] Result<void> negotiate(const StartRequest& request);
+  /// Entries for RX or TX queue `index` (virtqueue number) when `wanted` are asked for; 0: the default.
+  [[nodiscard]] Result<std::uint16_t> ring_size(std::uint16_t index, std::uint16_t wanted);
+  [[nodiscard]] Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
+                                              const QueueAddresses& addresses);
+  /// Start, second half (step 8): interrupts, DRIVER_OK, then the commands that the request asks for.
+  [[nodiscard]] Result<void> run(const StartRequest& request);
+  /// Stops all DMA: reset, bus mastering off. Idempotent.
+  void stop() noexcept;
+
+  /// An error if the device asks for a reset (2.1.2), has gone, or was reset by somebody else.
+  [[nodiscard]] Result<void> check() const;
+  [[nodiscard]] LinkState link() const;
+  [[nodiscard]] int link_event_fd() const noexcept;
+  void acknowledge_link_event() noexcept;
+
+  [[nodiscard]] Result<void> set_promiscuous(bool on);
+  [[nodiscard]] Result<void> set_all_multicast(bool on);
+  [[nodiscard]] Result<void> set_mac(const MacAddress& mac);
+  [[nodiscard]] Result<void> set_mac_filter(std::span<const MacAddress> addresses);
+  [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on);
+
+ private:
+  NetDevice(PciTransport transport, mempool::Memory& memory)
+      : transport_(std::move(transport)), memory_(&memory) {}
+  [[nodiscard]] Result<void> identify();
+  [[nodiscard]] Result<void> read_config();
+  [[nodiscard]] Result<void> check_platform(FeatureSet offered) const;
+  [[nodiscard]] Result<void> enable_control_queue();
+  [[nodiscard]] Result<void> arm_link_interrupt();
+  [[nodiscard]] Result<void> set_queue_pairs(std::uint16_t pairs);
+  [[nodiscard]] Result<void> control(Feature needed, ControlHeader header, std::span<const std::byte> data,
+                                     const char* what);
+  [[nodiscard]] const std::string& name() const noexcept { return transport_.name(); }
+
+  PciTransport transport_;
+  mempool::Memory* memory_;
+  PortInfo info_;
+  FeatureSet offered_;
+  FeatureSet negotiated_;
+  std::uint16_t queue_pairs_ = 1;  ///< of this start
+  unsigned vectors_ = 0;           ///< interrupts armed; 0: the link is polled
+  bool running_ = false;
+  std::optional<ControlQueue> control_;
+};
+
+}  // namespace spinring::pmd::virtio

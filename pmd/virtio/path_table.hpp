@@ -1,0 +1,91 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "pmd/port.hpp"
+#include "pmd/virtio/features.hpp"
+#include "pmd/virtio/rx_queue.hpp"
+#include "pmd/virtio/tx_queue.hpp"
+
+/// Every instantiation of the loops, as data. A row has its features, its name, how to make a queue of it and
+/// its burst as one function pointer. The choice is made once, after feature negotiation.
+namespace spinring::pmd::virtio {
+
+[[nodiscard]] constexpr RxFeatures rx_features(FeatureSet negotiated) noexcept {
+  return {.mergeable = negotiated.has(Feature::kMergeableRx)};
+}
+[[nodiscard]] constexpr TxFeatures tx_features(FeatureSet /*negotiated*/) noexcept { return {}; }
+
+inline constexpr std::array<std::string_view, RxFeatures::kCombinations> kRxPathNames{
+    "virtio split rx", "virtio split rx mergeable"};
+inline constexpr std::array<std::string_view, TxFeatures::kCombinations> kTxPathNames{"virtio split tx"};
+
+template <PacketPool Packets>
+struct RxPath {
+  RxFeatures features;
+  std::string_view name;
+  std::unique_ptr<RxQueueBase<Packets>> (*make)(QueueParts<Packets>&& parts);
+  AnyRxQueue<Packets> (*handle)(RxQueueBase<Packets>& queue);
+};
+
+template <PacketPool Packets>
+struct TxPath {
+  TxFeatures features;
+  std::string_view name;
+  std::unique_ptr<TxQueueBase<Packets>> (*make)(QueueParts<Packets>&& parts, Iova empty_header);
+  AnyTxQueue<Packets> (*handle)(TxQueueBase<Packets>& queue);
+};
+
+/// A concrete queue behind one function pointer.
+template <class Any, class Queue>
+[[nodiscard]] Any erase(Queue& queue) noexcept {
+  return Any(&queue,
+             [](void* self, typename Queue::Packet** packets, std::uint16_t count) noexcept -> std::uint16_t {
+               return static_cast<Queue*>(self)->burst(packets, count);
+             });
+}
+
+template <PacketPool Packets>
+inline constexpr auto kRxPaths = []<unsigned... Index>(std::integer_sequence<unsigned, Index...>) {
+  return std::array{[]<RxFeatures F>(std::integral_constant<unsigned, F.index()>) {
+    using Concrete = RxQueue<Packets, F>;
+    return RxPath<Packets>{F, kRxPathNames[F.index()],
+                           [](QueueParts<Packets>&& parts) -> std::unique_ptr<RxQueueBase<Packets>> {
+                             return std::make_unique<Concrete>(std::move(parts));
+                           },
+                           [](RxQueueBase<Packets>& queue) {
+                             return erase<AnyRxQueue<Packets>>(static_cast<Concrete&>(queue));
+                           }};
+  }.template operator()<RxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
+}
+(std::make_integer_sequence<unsigned, RxFeatures::kCombinations>{});
+
+template <PacketPool Packets>
+inline constexpr auto kTxPaths = []<unsigned... Index>(std::integer_sequence<unsigned, Index...>) {
+  return std::array{[]<TxFeatures F>(std::integral_constant<unsigned, F.index()>) {
+    using Concrete = TxQueue<Packets, F>;
+    return TxPath<Packets>{
+        F, kTxPathNames[F.index()],
+        [](QueueParts<Packets>&& parts, Iova empty_header) -> std::unique_ptr<TxQueueBase<Packets>> {
+          return std::make_unique<Concrete>(std::move(parts), empty_header);
+        },
+        [](TxQueueBase<Packets>& queue) {
+          return erase<AnyTxQueue<Packets>>(static_cast<Concrete&>(queue));
+        }};
+  }.template operator()<TxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
+}
+(std::make_integer_sequence<unsigned, TxFeatures::kCombinations>{});
+
+template <PacketPool Packets>
+[[nodiscard]] constexpr const RxPath<Packets>& select_rx_path(FeatureSet negotiated) noexcept {
+  return kRxPaths<Packets>[rx_features(negotiated).index()];
+}
+template <PacketPool Packets>
+[[nodiscard]] constexpr const TxPath<Packets>& select_tx_path(FeatureSet negotiated) noexcept {
+  return kTxPaths<Packets>[tx_features(negotiated).index()];
+}
+
+}  // namespace spinring::pmd::virtio

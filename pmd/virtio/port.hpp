@@ -1,0 +1,215 @@
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.hpp"
+#include "pmd/errors.hpp"
+#include "pmd/port.hpp"
+#include "pmd/virtio/net_device.hpp"
+#include "pmd/virtio/path_table.hpp"
+
+namespace spinring::pmd::virtio {
+
+/// A virtio-net port over packets of any type: the device, and its queues.
+template <PacketPool Packets>
+class VirtioPort final : public BasicPort<Packets> {
+ public:
+  VirtioPort(NetDevice device, mempool::Memory& memory) : memory_(&memory), device_(std::move(device)) {}
+  ~VirtioPort() override { stop(); }
+
+  [[nodiscard]] const PortInfo& info() const noexcept override { return device_.info(); }
+
+  [[nodiscard]] Result<void> start(const PortConfig<Packets>& config) override {
+    if (started_) return fail(Errc::kBadState, "starting a port that runs", info().name, 0, "Stop it first");
+    if (auto ok = check_config(config); !ok) return ok;
+    // Without the queues of the last run: their statistics end here.
+    drop_queues();
+    started_ = true;  // from here on stop() has something to undo
+    auto result = set_up(config);
+    if (!result) {
+      stop();
+      drop_queues();
+    }
+    return result;
+  }
+
+  void stop() noexcept override {
+    if (!std::exchange(started_, false)) return;
+    device_.stop();
+    // The device no longer writes: what it held returns to the caches. Statistics are kept.
+    for (auto& queue : rx_) queue->give_back();
+    for (auto& queue : tx_) queue->give_back();
+  }
+
+  [[nodiscard]] AnyRxQueue<Packets> rx(std::uint16_t queue) const noexcept override {
+    return rx_path_->handle(*rx_[queue]);
+  }
+  [[nodiscard]] AnyTxQueue<Packets> tx(std::uint16_t queue) const noexcept override {
+    return tx_path_->handle(*tx_[queue]);
+  }
+  [[nodiscard]] std::string rx_path() const override {
+    return std::string(rx_path_ != nullptr ? rx_path_->name : "");
+  }
+  [[nodiscard]] std::string tx_path() const override {
+    return std::string(tx_path_ != nullptr ? tx_path_->name : "");
+  }
+
+  [[nodiscard]] RxStats rx_stats(std::uint16_t queue) const noexcept override {
+    return queue < rx_.size() ? rx_[queue]->stats() : RxStats{};
+  }
+  [[nodiscard]] TxStats tx_stats(std::uint16_t queue) const noexcept override {
+    return queue < tx_.size() ? tx_[queue]->stats() : TxStats{};
+  }
+
+  [[nodiscard]] LinkState link() override { return device_.link(); }
+  [[nodiscard]] int link_event_fd() const noexcept override { return device_.link_event_fd(); }
+  [[nodiscard]] int removal_fd() const noexcept override { return device_.function().removal_fd(); }
+  void acknowledge_link_event() noexcept override { device_.acknowledge_link_event(); }
+
+  [[nodiscard]] Result<void> check() override {
+    if (auto ok = device_.check(); !ok || !started_) return ok;
+    const auto faulted = [](const auto& queue) { return queue->faulted(); };
+    if (std::any_of(rx_.begin(), rx_.end(), faulted)) return broken("an rx");
+    if (std::any_of(tx_.begin(), tx_.end(), faulted)) return broken("a tx");
+    return {};
+  }
+
+  [[nodiscard]] Result<void> set_promiscuous(bool on) override { return device_.set_promiscuous(on); }
+  [[nodiscard]] Result<void> set_all_multicast(bool on) override { return device_.set_all_multicast(on); }
+  [[nodiscard]] Result<void> set_mac(const MacAddress& mac) override { return device_.set_mac(mac); }
+  [[nodiscard]] Result<void> set_mac_filter(std::span<const MacAddress> addresses) override {
+    return device_.set_mac_filter(addresses);
+  }
+  [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) override {
+    return device_.set_vlan_filter(vlan_id, on);
+  }
+
+ private:
+  static constexpr std::uint32_t kEthernetOverhead = 18;  ///< header and one VLAN tag
+
+  [[nodiscard]] Result<void> check_config(const PortConfig<Packets>& config) const {
+    if (auto ok = device_.check_queue_counts(config.rx.size(), config.tx.size()); !ok) return ok;
+    const auto no_cache = [](const QueueConfig<Packets>& queue) { return queue.cache == nullptr; };
+    if (std::any_of(config.rx.begin(), config.rx.end(), no_cache) ||
+        std::any_of(config.tx.begin(), config.tx.end(), no_cache)) {
+      return fail(Errc::kBadArgument, "a queue without a packet cache", info().name, 0,
+                  "Give each queue the cache of the lcore that polls it");
+    }
+    return {};
+  }
+
+  [[nodiscard]] Result<void> set_up(const PortConfig<Packets>& config) {
+    const StartRequest request{static_cast<std::uint16_t>(config.rx.size()), config.promiscuous,
+                               config.vlan_filter};
+    if (auto ok = device_.negotiate(request); !ok) return ok;
+    rx_path_ = &select_rx_path<Packets>(device_.negotiated());
+    tx_path_ = &select_tx_path<Packets>(device_.negotiated());
+    if (auto ok = check_buffers(config); !ok) return ok;
+    auto header = memory_->allocate(sizeof(NetHeader), kCacheLine);
+    if (!header) return fail(std::move(header));
+    empty_header_ = std::move(*header);
+    for (std::size_t i = 0; i < config.rx.size(); ++i) {
+      if (auto ok = add_rx(config.rx[i], static_cast<std::uint16_t>(2 * i)); !ok) return ok;
+    }
+    for (std::size_t i = 0; i < config.tx.size(); ++i) {
+      if (auto ok = add_tx(config.tx[i], static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
+    }
+    for (auto& queue : rx_)
+      queue->fill();  // 3.1.1: queues may be populated before DRIVER_OK, but not notified
+    if (auto ok = device_.run(request); !ok) return ok;
+    connect();
+    log(LogLevel::kInfo, info().name + ": " + rx_path() + ", " + tx_path());
+    return {};
+  }
+
+  /// Without mergeable buffers a frame must fit one (5.1.6.3.1).
+  [[nodiscard]] Result<void> check_buffers(const PortConfig<Packets>& config) const {
+    if (rx_path_->features.mergeable) return {};
+    const std::uint32_t frame = info().max_mtu + kEthernetOverhead;
+    for (const QueueConfig<Packets>& queue : config.rx) {
+      typename Packets::Packet* packet = nullptr;
+      if (queue.cache->get({&packet, 1}) == 0)
+        continue;  // nothing to receive into: counted when the ring is filled
+      const bool too_small = RxQueueBase<Packets>::too_small(*packet, frame);
+      queue.cache->put({&packet, 1});
+      if (too_small) {
+        return fail(Errc::kBadArgument,
+                    "packet buffers too small for frames of " + std::to_string(frame) + " bytes", info().name,
+                    0,
+                    "Use larger buffers, or a device with mergeable receive buffers (in QEMU mrg_rxbuf=on)");
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] tl::unexpected<Error> broken(const char* direction) const {
+    return fail(Errc::kDeviceFault,
+                std::string(direction) + " queue: the device completed more than it was given", info().name,
+                0, "Restart the port");
+  }
+
+  [[nodiscard]] Result<QueueParts<Packets>> parts(const QueueConfig<Packets>& config, std::uint16_t index) {
+    auto size = device_.ring_size(index, config.ring_size);
+    if (!size) return fail(std::move(size));
+    auto memory = memory_->allocate(SplitRing::bytes(*size), kCacheLine);
+    if (!memory) return fail(std::move(memory));
+    return QueueParts<Packets>{std::move(*memory), *size, index, &device_.function().dma(), config.cache};
+  }
+
+  [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {
+    auto made = parts(config, index);
+    if (!made) return fail(std::move(made));
+    rx_.push_back(rx_path_->make(std::move(*made)));
+    return enable(*rx_.back(), rx_doorbells_);
+  }
+  [[nodiscard]] Result<void> add_tx(const QueueConfig<Packets>& config, std::uint16_t index) {
+    auto made = parts(config, index);
+    if (!made) return fail(std::move(made));
+    tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_.function().dma())));
+    return enable(*tx_.back(), tx_doorbells_);
+  }
+  template <class Queue>
+  [[nodiscard]] Result<void> enable(Queue& queue, std::vector<Doorbell>& doorbells) {
+    auto doorbell = device_.enable_queue(queue.index(), queue.size(), queue.addresses());
+    if (!doorbell) return fail(std::move(doorbell));
+    doorbells.push_back(*doorbell);
+    return {};
+  }
+  /// 3.1.1: no notification before DRIVER_OK. So the queues get their doorbells now, and the device hears of
+  /// the buffers that were offered meanwhile.
+  void connect() {
+    for (std::size_t i = 0; i < rx_.size(); ++i) {
+      rx_[i]->set_doorbell(rx_doorbells_[i]);
+      rx_doorbells_[i].ring(rx_[i]->index());
+    }
+    for (std::size_t i = 0; i < tx_.size(); ++i) tx_[i]->set_doorbell(tx_doorbells_[i]);
+  }
+
+  void drop_queues() noexcept {
+    rx_.clear();
+    tx_.clear();
+    rx_doorbells_.clear();
+    tx_doorbells_.clear();
+    empty_header_ = {};
+  }
+
+  // Teardown runs upwards: queues (their packets go home) before the device's registers, and memory_ outlives
+  // all.
+  mempool::Memory* memory_;
+  NetDevice device_;
+  mempool::DmaBlock empty_header_;  ///< zeros for frames without headroom
+  const RxPath<Packets>* rx_path_ = nullptr;
+  const TxPath<Packets>* tx_path_ = nullptr;
+  std::vector<std::unique_ptr<RxQueueBase<Packets>>> rx_;
+  std::vector<std::unique_ptr<TxQueueBase<Packets>>> tx_;
+  std::vector<Doorbell> rx_doorbells_;
+  std::vector<Doorbell> tx_doorbells_;
+  bool started_ = false;
+};
+
+}  // namespace spinring::pmd::virtio

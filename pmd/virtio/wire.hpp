@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/endian.hpp"
+
+/// What lies in memory shared with a virtio device, and the numbers on it. virtio 1.2 sections are given at
+/// each; a test compares the layouts with the kernel's UAPI headers.
+namespace spinring::pmd::virtio {
+
+// --- Split virtqueue, 2.7
+// -------------------------------------------------------------------------------------------
+
+/// 2.7.5 The Virtqueue Descriptor Table.
+struct Descriptor {
+  Le64 address;
+  Le32 length;
+  Le16 flags;
+  Le16 next;
+};
+static_assert(sizeof(Descriptor) == 16 && alignof(Descriptor) == 8);
+
+inline constexpr std::uint16_t kDescNext = 1;   ///< VIRTQ_DESC_F_NEXT: the chain goes on at `next`
+inline constexpr std::uint16_t kDescWrite = 2;  ///< VIRTQ_DESC_F_WRITE: the device writes
+
+/// 2.7.6 The Virtqueue Available Ring: this head, then one Le16 an entry.
+struct AvailHead {
+  Le16 flags;
+  Le16 index;
+};
+inline constexpr std::uint16_t kAvailNoInterrupt = 1;  ///< VIRTQ_AVAIL_F_NO_INTERRUPT
+
+/// 2.7.8 The Virtqueue Used Ring: this head, then one UsedElement an entry.
+struct UsedHead {
+  Le16 flags;
+  Le16 index;
+};
+inline constexpr std::uint16_t kUsedNoNotify = 1;  ///< VIRTQ_USED_F_NO_NOTIFY
+
+struct UsedElement {
+  Le32 id;
+  Le32 length;
+};
+static_assert(sizeof(AvailHead) == 4 && sizeof(UsedHead) == 4 && sizeof(UsedElement) == 8);
+
+/// 2.7: queue sizes are powers of two up to this.
+inline constexpr std::uint16_t kMaxQueueSize = 32768;
+
+// --- Network device, 5.1
+// --------------------------------------------------------------------------------------------
+
+/// 5.1.6 struct virtio_net_hdr with VIRTIO_F_VERSION_1: always 12 bytes, num_buffers included.
+struct NetHeader {
+  std::uint8_t flags;
+  std::uint8_t gso_type;
+  Le16 header_length;
+  Le16 gso_size;
+  Le16 csum_start;
+  Le16 csum_offset;
+  Le16 num_buffers;
+};
+static_assert(sizeof(NetHeader) == 12 && offsetof(NetHeader, num_buffers) == 10);
+
+/// 5.1.4 struct virtio_net_config: offsets from the start of the device configuration.
+namespace net_config {
+inline constexpr std::uint64_t kMac = 0;
+inline constexpr std::uint64_t kStatus = 6;
+inline constexpr std::uint64_t kMaxVirtqueuePairs = 8;
+inline constexpr std::uint64_t kMtu = 10;
+inline constexpr std::uint64_t kSpeed = 12;
+inline constexpr std::uint64_t kDuplex = 16;
+inline constexpr std::uint16_t kStatusLinkUp = 1;  ///< VIRTIO_NET_S_LINK_UP
+inline constexpr std::uint32_t kSpeedUnknown = 0xFFFF'FFFF;
+inline constexpr std::uint8_t kDuplexFull = 1;
+}  // namespace net_config
+
+/// 5.1.6.5 Control virtqueue: class and command of each request; the device answers with one byte.
+struct ControlHeader {
+  std::uint8_t command_class;
+  std::uint8_t command;
+};
+namespace control {
+inline constexpr ControlHeader kPromiscuous{0, 0};   ///< VIRTIO_NET_CTRL_RX_PROMISC
+inline constexpr ControlHeader kAllMulticast{0, 1};  ///< VIRTIO_NET_CTRL_RX_ALLMULTI
+inline constexpr ControlHeader kMacTable{1, 0};      ///< VIRTIO_NET_CTRL_MAC_TABLE_SET
+inline constexpr ControlHeader kMacAddress{1, 1};    ///< VIRTIO_NET_CTRL_MAC_ADDR_SET
+inline constexpr ControlHeader kVlanAdd{2, 0};       ///< VIRTIO_NET_CTRL_VLAN_ADD
+inline constexpr ControlHeader kVlanDelete{2, 1};    ///< VIRTIO_NET_CTRL_VLAN_DEL
+inline constexpr ControlHeader kQueuePairs{4, 0};    ///< VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET
+inline constexpr std::uint8_t kOk = 0;               ///< VIRTIO_NET_OK
+}  // namespace control
+
+/// 5.1.5: VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MAX.
+inline constexpr std::uint16_t kMaxQueuePairs = 0x8000;
+
+}  // namespace spinring::pmd::virtio
