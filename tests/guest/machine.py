@@ -1,0 +1,286 @@
+"""A QEMU guest with VFIO behind a virtual IOMMU: boots it, runs commands in it, and never leaves it behind."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import image
+from errors import HarnessError, Unavailable
+
+Iommu = Literal["intel", "virtio"]
+# PCI slot of the first root port; the others follow. Fixed, so that a NIC's place is known from the outside.
+FIRST_PORT_SLOT = 0x10
+# Under TCG a guest is at its init in 4 s on a free machine; four such machines may share it.
+BOOT_SECONDS = 60.0
+
+
+class Netdev(Protocol):
+    """What a NIC is plugged into (wire.py)."""
+
+    def options(self, name: str) -> str:
+        """The argument of QEMU's -netdev, for the back end called `name`."""
+
+    def inherited(self) -> list[int]:
+        """File descriptors that QEMU must inherit."""
+
+
+@dataclass(frozen=True)
+class Nic:
+    netdev: Netdev
+    mac: str
+    model: str = "virtio-net-pci"
+    options: str = ""  # more of QEMU's properties: "mq=on,vectors=6"
+
+    def device(self, index: int) -> str:
+        parts = [self.model, f"id=nic{index}", f"netdev=net{index}", f"mac={self.mac}", f"bus=rp{index}", "romfile="]
+        if self.model.startswith("virtio"):
+            # Without iommu_platform the device would reach memory behind the vIOMMU's back.
+            parts += ["disable-legacy=on", "iommu_platform=on"]
+        return ",".join(parts + ([self.options] if self.options else []))
+
+
+@dataclass(frozen=True)
+class GuestConfig:
+    kernel: str = "6.12"  # series of config/fetch_kernels.sh
+    iommu: Iommu = "intel"
+    nics: list[Nic] = field(default_factory=list)
+    programs: dict[str, Path] = field(default_factory=dict)  # name in the guest's /bin -> program here
+    memory: str = "1G"
+    hugepages: int = 128  # of 2 MiB
+    cpus: int = 2
+
+
+@dataclass(frozen=True)
+class Completed:
+    status: int
+    output: str
+
+
+def kvm_usable() -> bool:
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+class Channel:
+    """A unix socket that QEMU connects to, read up to a mark."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self._socket: socket.socket | None = None
+        self._buffer = b""
+
+    def accept(self, timeout: float) -> None:
+        self._listener.settimeout(timeout)
+        self._socket, _ = self._listener.accept()
+
+    def send(self, data: bytes) -> None:
+        assert self._socket is not None
+        self._socket.settimeout(30)
+        self._socket.sendall(data)
+
+    def read_until(self, mark: re.Pattern[bytes], timeout: float) -> tuple[bytes, re.Match[bytes]]:
+        """What came before the mark, and the mark. TimeoutError, or EOFError if QEMU has gone."""
+        assert self._socket is not None
+        end = time.monotonic() + timeout
+        searched = 0
+        while True:
+            found = mark.search(self._buffer, searched)
+            if found:
+                before, self._buffer = self._buffer[: found.start()], self._buffer[found.end():]
+                return before, found
+            searched = max(0, len(self._buffer) - 64)  # a mark may lie across two reads
+            self._socket.settimeout(max(0.001, end - time.monotonic()))
+            data = self._socket.recv(65536)
+            if not data:
+                raise EOFError
+            self._buffer += data
+
+    def pending(self) -> bytes:
+        return self._buffer
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._listener.close()
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: a killed test takes its QEMU along."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class Guest:
+    """`with Guest(config, log_dir) as guest: guest.run("...")`. On the way out QEMU is dead and log_dir holds
+    kernel.log (dmesg), console.log and qemu.log."""
+
+    def __init__(self, config: GuestConfig, log_dir: Path) -> None:
+        self.config = config
+        self.log_dir = log_dir
+        self.accelerator = "kvm" if kvm_usable() else "tcg"
+        self.boot_seconds = 0.0
+        self._qemu: subprocess.Popen[bytes] | None = None
+        self._commands = 0
+        self._alive = False  # the shell in the guest answers
+
+    def __enter__(self) -> Guest:
+        binary = shutil.which("qemu-system-x86_64")
+        if binary is None:
+            raise Unavailable("qemu-system-x86_64 is not installed: run config/install.sh")
+        kernel = image.Kernel.get(self.config.kernel)
+        base = image.base_image(kernel)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        # Short, because a unix socket's path may have 107 characters.
+        self._folder = tempfile.TemporaryDirectory(prefix="spinring-guest-")
+        folder = Path(self._folder.name)
+        self._agent = Channel(folder / "agent")
+        self._qmp = Channel(folder / "qmp")
+        try:
+            initrd = folder / "initrd"
+            initrd.write_bytes(base.read_bytes() + image.payload(self.config.programs, {}))
+            self._start(binary, kernel, initrd)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def _arguments(self, binary: str, kernel: image.Kernel, initrd: Path) -> list[str]:
+        config = self.config
+        words = ["console=ttyS0", "panic=-1", f"hugepages={config.hugepages}", "quiet", "printk.time=1"]
+        if config.iommu == "intel":
+            words.append("intel_iommu=on")
+            iommu = "intel-iommu,intremap=on,caching-mode=on"
+        else:
+            # virtio-iommu does not remap interrupts, so VFIO wants to be told that this is known.
+            words.append("vfio_iommu_type1.allow_unsafe_interrupts=1")
+            iommu = "virtio-iommu-pci,addr=0x2"
+        arguments = [
+            binary, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-machine", f"q35,accel={self.accelerator},kernel-irqchip=split",
+            "-cpu", "host" if self.accelerator == "kvm" else "max",
+            "-smp", str(config.cpus), "-m", config.memory,
+            "-kernel", str(kernel.image), "-initrd", str(initrd), "-append", " ".join(words),
+            "-serial", f"file:{self.log_dir / 'console.log'}",
+            "-chardev", f"socket,id=agent,path={self._agent.path}", "-serial", "chardev:agent",
+            "-qmp", f"unix:{self._qmp.path}",
+            "-device", iommu,
+        ]
+        for index, nic in enumerate(config.nics):
+            port = f"pcie-root-port,id=rp{index},chassis={index + 1},slot={index + 1},addr=0x{FIRST_PORT_SLOT + index:x}"
+            arguments += ["-device", port, "-netdev", nic.netdev.options(f"net{index}"), "-device", nic.device(index)]
+        return arguments
+
+    def _start(self, binary: str, kernel: image.Kernel, initrd: Path) -> None:
+        started = time.monotonic()
+        inherited = [fd for nic in self.config.nics for fd in nic.netdev.inherited()]
+        with open(self.log_dir / "qemu.log", "wb") as log:
+            self._qemu = subprocess.Popen(self._arguments(binary, kernel, initrd), stdin=subprocess.DEVNULL, stdout=log,
+                                          stderr=subprocess.STDOUT, pass_fds=inherited, preexec_fn=_die_with_parent)
+        try:
+            self._qmp.accept(10)
+            self._agent.accept(10)
+            self._qmp.read_until(re.compile(rb"\n"), 10)  # the greeting
+            self.qmp("qmp_capabilities")
+            self._agent.read_until(re.compile(rb"@@ready@@\n"), BOOT_SECONDS)
+        except (TimeoutError, EOFError) as error:
+            raise HarnessError(f"the guest did not boot:\n{self._tail()}") from error
+        self._alive = True
+        self.boot_seconds = time.monotonic() - started
+
+    def run(self, command: str, timeout: float = 30.0, check: bool = True) -> Completed:
+        """Runs a shell command in the guest; `check` makes a failing one an error. To leave something running, end it
+        with "&" and send its output to a file."""
+        self._commands += 1
+        number = self._commands
+        self._agent.send(b"%d %s\n" % (number, base64.b64encode(command.encode())))
+        try:
+            output, mark = self._agent.read_until(re.compile(rb"@@%d:(\d+)@@\n" % number), timeout)
+        except TimeoutError as error:
+            self._alive = False
+            said = self._agent.pending().decode(errors="replace")
+            raise HarnessError(f"in the guest, not done after {timeout:g} s: {command}\n{said}\n{self._tail()}") from error
+        except (EOFError, OSError) as error:
+            self._alive = False
+            raise HarnessError(f"the guest went away during: {command}\n{self._tail()}") from error
+        done = Completed(int(mark.group(1)), output.decode(errors="replace"))
+        if check and done.status != 0:
+            raise HarnessError(f"in the guest, status {done.status}: {command}\n{done.output}")
+        return done
+
+    def text(self, command: str, timeout: float = 30.0) -> str:
+        return self.run(command, timeout).output.strip()
+
+    def kernel_log(self) -> str:
+        return self.run("dmesg").output
+
+    def pci_address(self, nic: int) -> str:
+        """Where the guest sees a NIC: "0000:01:00.0"."""
+        port = f"/sys/bus/pci/devices/0000:00:{FIRST_PORT_SLOT + nic:02x}.0"
+        return self.text(f"cd {port} && ls -d ????:??:??.?")
+
+    def driver_of(self, address: str) -> str:
+        """The kernel driver that a PCI device is bound to; empty if there is none."""
+        return os.path.basename(self.text(f"readlink /sys/bus/pci/devices/{address}/driver || true"))
+
+    def iommu_group(self, address: str) -> int:
+        return int(os.path.basename(self.text(f"readlink /sys/bus/pci/devices/{address}/iommu_group")))
+
+    def free_hugepages(self) -> int:
+        return int(self.text("awk '/^HugePages_Free/ { print $2 }' /proc/meminfo"))
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """A command to QEMU's monitor: qmp("set_link", name="nic0", up=False)."""
+        self._qmp.send(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        while True:
+            line, _ = self._qmp.read_until(re.compile(rb"\n"), 10)
+            reply = json.loads(line)
+            if "error" in reply:
+                raise HarnessError(f"QEMU refused {command}: {reply['error']['desc']}")
+            if "return" in reply:  # events come in between
+                return reply["return"]
+
+    def close(self) -> None:
+        """Saves the guest's log and ends QEMU. Idempotent."""
+        qemu, self._qemu = self._qemu, None
+        if qemu is None:
+            return
+        try:
+            if self._alive and qemu.poll() is None:
+                (self.log_dir / "kernel.log").write_text(self.run("dmesg", timeout=10, check=False).output)
+        except (HarnessError, OSError) as error:
+            (self.log_dir / "kernel.log").write_text(f"the guest gave no log: {error}\n")
+        finally:
+            qemu.kill()
+            qemu.wait()
+            self._agent.close()
+            self._qmp.close()
+            self._folder.cleanup()
+
+    def _tail(self) -> str:
+        parts = []
+        for name in ("qemu.log", "console.log"):
+            path = self.log_dir / name
+            if path.exists():
+                lines = path.read_text(errors="replace").splitlines()[-25:]
+                parts.append("\n".join([f"--- {name}", *lines]))
+        return "\n".join(parts)
