@@ -11,6 +11,7 @@ enum class Errc {
   kOutOfMemory,      ///< the arena has no room left for the block
   kTooManyRegions,   ///< more than kMaxRegions
   kKernel,           ///< a system call failed: errno says why
+  kLockLimit,        ///< RLIMIT_MEMLOCK is below what normal pages need
 };
 
 std::error_code make_error_code(Errc code) noexcept;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,8 +10,11 @@
 
 #include "base/counter.hpp"
 #include "base/result.hpp"
+#include "mempool/copy_pointers.hpp"
 #include "mempool/memory.hpp"
 #include "mempool/packet.hpp"
+#include "mempool/pool_debug.hpp"
+#include "mempool/shared_ring.hpp"
 
 namespace spinring::mempool {
 
@@ -23,47 +28,175 @@ class PoolCache;
 
 /// A fixed number of packets in DMA memory behind a lock-free ring shared by all lcores. Lcores reach it
 /// through their PoolCache. Memory outlives the pool, the pool outlives its caches and every queue that holds
-/// its packets.
+/// its packets; a packet that is missing when the pool goes is logged as a warning.
 class Pool {
  public:
+  /// One DmaBlock of `memory` for all packets. Refuses with kBadArgument or kOutOfMemory.
   [[nodiscard]] static Result<std::unique_ptr<Pool>> create(Memory& memory, const PoolConfig& config);
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
   ~Pool();
 
-  /// Takes up to out.size() packets; returns how many. Any thread.
+  /// Takes up to out.size() packets; returns how many. Their metadata is undefined but for pool, region and
+  /// buffer_length. Any thread.
   [[nodiscard]] std::size_t get(std::span<Packet*> out) noexcept;
-  /// Gives packets back (single segments; `next` is ignored). Any thread.
+  /// Gives packets of this pool back (single segments; `next` is ignored). Any thread. For packets that may
+  /// be of another pool, see PoolCache::put().
   void put(std::span<Packet* const> packets) noexcept;
 
-  [[nodiscard]] std::uint32_t capacity() const noexcept;
+  [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_; }
   /// Packets in the shared ring now; those in caches and queues are not in it. Exact when nothing runs.
-  [[nodiscard]] std::uint32_t available() const noexcept;
-  /// Times that a get() returned fewer than asked for.
-  [[nodiscard]] std::uint64_t exhausted() const noexcept;
-  [[nodiscard]] const std::string& name() const noexcept;
+  [[nodiscard]] std::uint32_t available() const noexcept { return ring_.count(); }
+  /// Times that a get() returned fewer than asked for, its caches' included.
+  [[nodiscard]] std::uint64_t exhausted() const noexcept {
+    return exhausted_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// Bytes of each buffer, after rounding.
+  [[nodiscard]] std::uint16_t buffer_length() const noexcept { return buffer_length_; }
+  /// The packet with that index, whoever owns it now; index < capacity().
+  [[nodiscard]] Packet* packet(std::uint32_t index) const noexcept {
+    return reinterpret_cast<Packet*>(first_ + index * stride_);
+  }
+  /// The inverse of packet(); for a packet of this pool.
+  [[nodiscard]] std::uint32_t index_of(const Packet* packet) const noexcept {
+    return static_cast<std::uint32_t>((reinterpret_cast<std::uintptr_t>(packet) - first_) / stride_);
+  }
+  /// Whether the packet lies in this pool.
+  [[nodiscard]] bool owns(const Packet* packet) const noexcept {
+    const auto address = reinterpret_cast<std::uintptr_t>(packet);
+    return address >= first_ && address <= last_ && (address - first_) % stride_ == 0;
+  }
+
+ private:
+  friend class PoolCache;
+  Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length, std::size_t stride);
+  void count_exhausted() noexcept { exhausted_.fetch_add(1, std::memory_order_relaxed); }
+  void put_checked(std::span<Packet* const> packets) noexcept;
+
+  // Never written after create().
+  std::uintptr_t first_;  ///< address of packet 0
+  std::uintptr_t last_;   ///< address of the last packet
+  std::size_t stride_;    ///< bytes from one packet to the next
+  std::uint32_t capacity_;
+  std::uint16_t buffer_length_;
+  std::string name_;
+
+  std::atomic<std::uint64_t> exhausted_ = 0;
+  SharedRing<Packet> ring_;
+  DmaBlock block_;
 };
 
 /// One lcore's stock of packets in front of the pool's ring: get and put touch memory of this lcore alone
-/// until it runs empty or over. Used by one thread at a time. Gives everything back to the pool when it goes.
+/// until it runs empty or over. Last in, first out, and in bursts: a burst that is put and taken again comes
+/// back in the same order. Used by one thread at a time. Gives everything back to the pool when it goes.
 class PoolCache {
  public:
-  explicit PoolCache(Pool& pool);
+  /// Most packets that one cache holds; less for pools of fewer than 4 times as many, so that one lcore
+  /// cannot keep all packets from the others.
+  static constexpr std::uint32_t kMostPackets = 768;
+
+  explicit PoolCache(Pool& pool) noexcept;
   PoolCache(const PoolCache&) = delete;
   PoolCache& operator=(const PoolCache&) = delete;
-  ~PoolCache();
+  ~PoolCache() { flush(); }
 
-  [[nodiscard]] Pool& pool() const noexcept;
-  /// Takes up to out.size() packets; returns how many: fewer only when cache and ring are empty.
-  [[nodiscard]] std::size_t get(std::span<Packet*> out) noexcept;
+  [[nodiscard]] Pool& pool() const noexcept { return *pool_; }
+  /// Packets that it may hold before it gives some to the pool.
+  [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+  /// Packets in it now.
+  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+
+  /// Takes up to out.size() packets; returns how many: fewer only when cache and ring are empty. Their
+  /// metadata is undefined but for pool, region and buffer_length.
+  [[nodiscard]] std::size_t get(std::span<Packet*> out) noexcept {
+    std::size_t taken = out.size();
+    if (taken <= count_) [[likely]] {
+      count_ -= static_cast<std::uint32_t>(taken);
+      copy_pointers(out.data(), &slots_[count_], taken);
+    } else {
+      taken = get_slow(out.data(), taken);
+    }
+    if constexpr (kPoolDebug) {
+      for (Packet* packet : out.first(taken)) debug::mark_taken(*pool_, *packet);
+    }
+    return taken;
+  }
+
   /// One packet, reset to an empty frame, or nullptr.
-  [[nodiscard]] Packet* get() noexcept;
-  /// Gives single segments back, of whichever pool: one of another pool goes to its own.
-  void put(std::span<Packet* const> packets) noexcept;
+  [[nodiscard]] Packet* get() noexcept {
+    Packet* packet = nullptr;
+    if (count_ != 0) [[likely]] {
+      packet = slots_[--count_];
+    } else if (get_slow(&packet, 1) == 0) {
+      return nullptr;
+    }
+    if constexpr (kPoolDebug) debug::mark_taken(*pool_, *packet);
+    packet->reset(0);
+    return packet;
+  }
+
+  /// Gives single segments back, of whichever pool: one of another pool goes to its own. Whose they are is
+  /// seen from their addresses: the packets are not touched.
+  void put(std::span<Packet* const> packets) noexcept {
+    if constexpr (kPoolDebug) {
+      put_checked(packets);
+    } else {
+      put_unchecked(packets.data(), packets.size());
+    }
+  }
   /// Gives a frame back, all its segments.
   void put_chain(Packet* head) noexcept;
   /// Gives everything in the cache to the pool.
   void flush() noexcept;
+
+ private:
+  void put_unchecked(Packet* const* packets, std::size_t count) noexcept {
+    if (count <= limit_ - count_) [[likely]] {
+      RangeCheck own(first_, last_);
+      copy_pointers(&slots_[count_], packets, count, own);
+      if (own.all_inside()) [[likely]] {
+        count_ += static_cast<std::uint32_t>(count);
+        return;
+      }
+    }
+    put_slow(packets, count);
+  }
+  std::size_t get_slow(Packet** out, std::size_t count) noexcept;
+  void put_slow(Packet* const* packets, std::size_t count) noexcept;
+  void put_own(Packet* const* packets, std::size_t count) noexcept;
+  void put_checked(std::span<Packet* const> packets) noexcept;
+  [[nodiscard]] bool is_own(const Packet* packet) const noexcept {
+    const auto address = reinterpret_cast<std::uintptr_t>(packet);
+    return address >= first_ && address <= last_;
+  }
+
+  // All that the common case reads is on one line; its slots begin on the next.
+  alignas(kCacheLine) std::uint32_t count_ = 0;
+  std::uint32_t limit_;   ///< slots in use at most
+  std::uint32_t middle_;  ///< left in the cache after the ring was asked or given some: half of limit_
+  std::uintptr_t first_;  ///< the pool's
+  std::uintptr_t last_;   ///< the pool's
+  Pool* pool_;
+  alignas(kCacheLine) std::array<Packet*, kMostPackets> slots_;
 };
+
+inline std::size_t Pool::get(std::span<Packet*> out) noexcept {
+  const std::size_t taken = ring_.dequeue(out.data(), out.size());
+  if (taken != out.size()) [[unlikely]]
+    count_exhausted();
+  if constexpr (kPoolDebug) {
+    for (Packet* packet : out.first(taken)) debug::mark_taken(*this, *packet);
+  }
+  return taken;
+}
+
+inline void Pool::put(std::span<Packet* const> packets) noexcept {
+  if constexpr (kPoolDebug) {
+    put_checked(packets);
+  } else {
+    ring_.enqueue(packets.data(), packets.size());
+  }
+}
 
 }  // namespace spinring::mempool

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace spinring::mempool {
+
+/// Two pointers at once: what every 64-bit CPU of ours has in its base instruction set (SSE2, NEON).
+using PointerPair = std::uint64_t __attribute__((vector_size(16)));
+
+/// Checks nothing: for pointers that come out of the pool.
+struct Unchecked {
+  void see(const PointerPair&) noexcept {}
+};
+
+/// Finds out whether all addresses seen lie in first..last (inclusive), without a branch and without touching
+/// what they point to. Addresses of user space have their top bit clear, so one outside makes one of the two
+/// differences negative; the signs are collected.
+class RangeCheck {
+ public:
+  RangeCheck(std::uintptr_t first, std::uintptr_t last) noexcept : first_{first, first}, last_{last, last} {}
+  void see(const PointerPair& pair) noexcept { signs_ |= (pair - first_) | (last_ - pair); }
+  [[nodiscard]] bool all_inside() const noexcept { return ((signs_[0] | signs_[1]) >> 63) == 0; }
+
+ private:
+  PointerPair first_;
+  PointerPair last_;
+  PointerPair signs_{};
+};
+
+// Inlined where the count is not known to be below 32 but the array is (a single packet's address), the path
+// for 32 looks to g++ 12 as if it ran past the array.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Warray-bounds"
+#pragma GCC diagnostic ignored "-Wstringop-overflow"
+#pragma GCC diagnostic ignored "-Wstringop-overread"
+#endif
+
+/// Copies `kCount` pointers (a compile-time, even count), showing them to `check`.
+template <std::size_t kCount, class T, class Check>
+inline void copy_fixed(T** to, T* const* from, Check& check) noexcept {
+  static_assert(sizeof(T*) == sizeof(std::uint64_t) && kCount % 2 == 0);
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < kCount; i += 2) {
+    PointerPair pair;
+    std::memcpy(&pair, from + i, sizeof(pair));
+    check.see(pair);
+    std::memcpy(to + i, &pair, sizeof(pair));
+  }
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// Copies `count` pointers between arrays that do not overlap. Bursts of 32, by far the most frequent size,
+/// have a path of their own without a loop; a libc memcpy() would cost more than the copy for small counts.
+template <class T, class Check>
+inline void copy_pointers(T** to, T* const* from, std::size_t count, Check& check) noexcept {
+  if (count == 32) [[likely]] {
+    copy_fixed<32>(to, from, check);
+    return;
+  }
+  std::size_t i = 0;
+  for (; i + 8 <= count; i += 8) copy_fixed<8>(to + i, from + i, check);
+  if ((count & 4) != 0) {
+    copy_fixed<4>(to + i, from + i, check);
+    i += 4;
+  }
+  if ((count & 2) != 0) {
+    copy_fixed<2>(to + i, from + i, check);
+    i += 2;
+  }
+  if ((count & 1) != 0) {
+    const auto address = reinterpret_cast<std::uintptr_t>(from[i]);
+    check.see(PointerPair{address, address});
+    to[i] = from[i];
+  }
+}
+
+template <class T>
+inline void copy_pointers(T** to, T* const* from, std::size_t count) noexcept {
+  Unchecked unchecked;
+  copy_pointers(to, from, count, unchecked);
+}
+
+}  // namespace spinring::mempool
