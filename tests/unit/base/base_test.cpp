@@ -86,21 +86,6 @@ TEST(TimeStampCounter, RunsAtAPlausibleRate) {
   EXPECT_LT(tsc_hz(), 20'000'000'000U);
 }
 
-struct Control {
-  static constexpr std::uint64_t kOffset = 0x8;
-  static constexpr Access kAccess = Access::kReadWrite;
-  static constexpr Field<Control, 0> kEnable{};
-  static constexpr Field<Control, 7, 4> kThreshold{};
-  std::uint32_t raw = 0;
-};
-
-TEST(RegisterField, ExtractsAndReplacesItsBitsOnly) {
-  const Control control{0xFFFF'FF0FU};
-  EXPECT_EQ(Control::kThreshold.get(control), 0U);
-  EXPECT_EQ(Control::kThreshold.with(control, 5).raw, 0xFFFF'FF5FU);
-  EXPECT_EQ(Control::kThreshold(0x1F).raw, 0xF0U) << "a value too wide must not reach its neighbours";
-}
-
 TEST(DoorbellValue, WritesTheMappedRegisterOrCalls) {
   std::uint32_t reg = 0xAAAA'AAAAU;
   Doorbell::mapped16(&reg).ring(7);
