@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <hugetlbfs.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,6 +13,11 @@
 #include <fstream>
 
 #include "mempool/errors.hpp"
+
+// A C header that does not say so itself.
+extern "C" {
+#include <hugetlbfs.h>
+}
 
 namespace spinring::mempool {
 namespace {
