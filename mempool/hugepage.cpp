@@ -1,23 +1,18 @@
 #include "mempool/hugepage.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
+#include <string_view>
 
 #include "mempool/errors.hpp"
-
-// A C header that does not say so itself.
-extern "C" {
-#include <hugetlbfs.h>
-}
+#include "mempool/hugetlbfs_library.hpp"
 
 namespace spinring::mempool {
 namespace {
@@ -43,11 +38,16 @@ std::string size_text(std::size_t bytes) {
 }  // namespace
 
 std::vector<std::size_t> hugepage_sizes() {
-  std::array<long, 16> found{};
-  const int count = ::gethugepagesizes(found.data(), static_cast<int>(found.size()));
-  std::vector<std::size_t> sizes;
-  for (int i = 0; i < count; ++i)
-    sizes.push_back(static_cast<std::size_t>(found[static_cast<std::size_t>(i)]));
+  std::vector<std::size_t> sizes = hugetlbfs::page_sizes();
+  if (sizes.empty()) {
+    // Without libhugetlbfs: the kernel's own list, directories named "hugepages-2048kB".
+    constexpr std::string_view kPrefix = "hugepages-";
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator("/sys/kernel/mm/hugepages", ignored)) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with(kPrefix)) sizes.push_back(std::stoul(name.substr(kPrefix.size())) << 10);
+    }
+  }
   std::sort(sizes.begin(), sizes.end());
   return sizes;
 }
@@ -61,16 +61,7 @@ HugepageCounts hugepage_counts(std::size_t page_size, int node) {
 }
 
 Result<Fd> open_hugepages(HugepageSource source, std::size_t page_size) {
-  if (source == HugepageSource::kMount) {
-    const char* path = ::hugetlbfs_find_path_for_size(static_cast<long>(page_size));
-    // libhugetlbfs prints when it cannot create its file: ask first, and leave such a mount alone.
-    if (path == nullptr || ::access(path, W_OK | X_OK) != 0) return Fd{};
-    Fd fd(::hugetlbfs_unlinked_fd_for_size(static_cast<long>(page_size)));
-    if (fd && ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) {
-      return fail(Errc::kKernel, "fcntl(FD_CLOEXEC)", path, errno);
-    }
-    return fd;
-  }
+  if (source == HugepageSource::kMount) return hugetlbfs::unlinked_file(page_size);
   const auto size_bits = static_cast<unsigned>(std::countr_zero(page_size)) << MFD_HUGE_SHIFT;
   Fd fd(::memfd_create("spinring-hugepages", MFD_CLOEXEC | MFD_HUGETLB | size_bits));
   if (!fd) {
