@@ -6,6 +6,7 @@
 #include <array>
 
 #include "pmd/errors.hpp"
+#include "pmd/virtio/pci_transport.hpp"
 #include "pmd/virtio/port.hpp"
 
 namespace spinring::pmd {
@@ -15,7 +16,9 @@ using OpenFunction = Result<std::unique_ptr<AnyPort>> (*)(std::unique_ptr<PciFun
 
 Result<std::unique_ptr<AnyPort>> open_virtio_net(std::unique_ptr<PciFunction> function,
                                                  mempool::Memory& memory) {
-  auto device = virtio::NetDevice::open(std::move(function), memory);
+  auto transport = virtio::PciTransport::create(std::move(function));
+  if (!transport) return fail(std::move(transport));
+  auto device = virtio::NetDevice::open(std::move(*transport), memory);
   if (!device) return fail(std::move(device));
   return std::make_unique<virtio::VirtioPort<SpinringPackets>>(std::move(*device), memory);
 }

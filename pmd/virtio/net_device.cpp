@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -17,7 +16,6 @@ namespace spinring::pmd::virtio {
 namespace {
 
 constexpr std::uint16_t kDefaultRingSize = 1024;
-constexpr std::uint16_t kLinkVector = 0;
 constexpr std::uint16_t kMinimumMtu = 68;  ///< 5.1.4.1: the device MUST set mtu to at least 68
 constexpr std::uint16_t kDefaultMtu = 1500;
 
@@ -35,19 +33,17 @@ std::span<const std::byte> as_data(const void* data, std::size_t bytes) {
 
 }  // namespace
 
-Result<NetDevice> NetDevice::open(std::unique_ptr<PciFunction> function, mempool::Memory& memory) {
-  auto transport = PciTransport::create(std::move(function));
-  if (!transport) return fail(std::move(transport));
-  NetDevice device(std::move(*transport), memory);
+Result<NetDevice> NetDevice::open(std::unique_ptr<Transport> transport, mempool::Memory& memory) {
+  NetDevice device(std::move(transport), memory);
   if (auto identified = device.identify(); !identified) return fail(std::move(identified));
   return device;
 }
 
 Result<void> NetDevice::identify() {
-  if (auto reset = transport_.reset(); !reset) return reset;
-  transport_.add_status(common::DeviceStatus::kAcknowledge(1));
-  transport_.add_status(common::DeviceStatus::kDriver(1));
-  offered_ = transport_.device_features();
+  if (auto reset = transport_->reset(); !reset) return reset;
+  transport_->add_status(common::DeviceStatus::kAcknowledge(1));
+  transport_->add_status(common::DeviceStatus::kDriver(1));
+  offered_ = transport_->device_features();
   if (!offered_.has(Feature::kVersion1)) {
     return fail(Errc::kFeature, "virtio feature negotiation: VIRTIO_F_VERSION_1 is not offered", name(), 0,
                 "In QEMU start the device with disable-legacy=on");
@@ -55,16 +51,16 @@ Result<void> NetDevice::identify() {
   if (auto ok = check_platform(offered_); !ok) return ok;
   info_.name = name();
   info_.driver = "virtio-net";
-  info_.iommu_group = function().iommu_group();
-  info_.numa_node = function().numa_node();
+  info_.iommu_group = transport_->iommu_group();
+  info_.numa_node = transport_->numa_node();
   if (auto read = read_config(); !read) return read;
-  return transport_.reset();
+  return transport_->reset();
 }
 
 /// Without ACCESS_PLATFORM a device goes around the IOMMU and takes IOVAs for physical addresses (section 6):
 /// it would write into memory that is not ours.
 Result<void> NetDevice::check_platform(FeatureSet offered) const {
-  if (transport_.function().iommu_group() < 0 || offered.has(Feature::kAccessPlatform)) return {};
+  if (transport_->iommu_group() < 0 || offered.has(Feature::kAccessPlatform)) return {};
   return fail(Errc::kFeature,
               "virtio feature negotiation: the device does not offer VIRTIO_F_ACCESS_PLATFORM", name(), 0,
               "It would bypass the IOMMU. In QEMU start it with iommu_platform=on");
@@ -74,38 +70,38 @@ Result<void> NetDevice::read_config() {
   using namespace net_config;
   info_.mac = random_mac();
   if (offered_.has(Feature::kMac)) {
-    info_.mac = transport_.read_consistently([&] {
+    info_.mac = transport_->read_consistently([&] {
       MacAddress mac{};
-      for (std::size_t i = 0; i < mac.size(); ++i) mac[i] = transport_.read_device8(kMac + i);
+      for (std::size_t i = 0; i < mac.size(); ++i) mac[i] = transport_->read_device8(kMac + i);
       return mac;
     });
   }
   std::uint16_t pairs = 1;
   if (offered_.has(Feature::kMultiQueue) && offered_.has(Feature::kControlQueue)) {
-    pairs = transport_.read_consistently([&] { return transport_.read_device16(kMaxVirtqueuePairs); });
-    if (pairs == 0 || pairs > kMaxQueuePairs || 2U * pairs + 1U > transport_.queue_count()) {
+    pairs = transport_->read_consistently([&] { return transport_->read_device16(kMaxVirtqueuePairs); });
+    if (pairs == 0 || pairs > kMaxQueuePairs || 2U * pairs + 1U > transport_->queue_count()) {
       return fail(Errc::kBadDevice,
                   fmt::format("virtio-net configuration: max_virtqueue_pairs {} with {} queues", pairs,
-                              transport_.queue_count()),
+                              transport_->queue_count()),
                   name());
     }
   }
-  if (transport_.queue_count() < 2) {
+  if (transport_->queue_count() < 2) {
     return fail(Errc::kBadDevice,
-                fmt::format("virtio-net configuration: {} queues", transport_.queue_count()), name());
+                fmt::format("virtio-net configuration: {} queues", transport_->queue_count()), name());
   }
   info_.max_rx_queues = pairs;
   info_.max_tx_queues = pairs;
   info_.max_mtu = kDefaultMtu;
   if (offered_.has(Feature::kMtu)) {
-    info_.max_mtu = transport_.read_consistently([&] { return transport_.read_device16(kMtu); });
+    info_.max_mtu = transport_->read_consistently([&] { return transport_->read_device16(kMtu); });
     if (info_.max_mtu < kMinimumMtu) {
       return fail(Errc::kBadDevice, fmt::format("virtio-net configuration: an MTU of {}", info_.max_mtu),
                   name());
     }
   }
-  info_.max_rx_ring = transport_.max_queue_size(0);
-  info_.max_tx_ring = transport_.max_queue_size(1);
+  info_.max_rx_ring = transport_->max_queue_size(0);
+  info_.max_tx_ring = transport_->max_queue_size(1);
   return {};
 }
 
@@ -125,22 +121,22 @@ Result<void> NetDevice::check_queue_counts(std::size_t rx, std::size_t tx) const
 }
 
 Result<void> NetDevice::negotiate(const StartRequest& request) {
-  if (auto reset = transport_.reset(); !reset) return reset;
-  transport_.add_status(common::DeviceStatus::kAcknowledge(1));
-  transport_.add_status(common::DeviceStatus::kDriver(1));
-  offered_ = transport_.device_features();
+  if (auto reset = transport_->reset(); !reset) return reset;
+  transport_->add_status(common::DeviceStatus::kAcknowledge(1));
+  transport_->add_status(common::DeviceStatus::kDriver(1));
+  offered_ = transport_->device_features();
   negotiated_ = virtio::negotiate(offered_, {.vlan_filter = request.vlan_filter});
   if (!negotiated_.has(Feature::kVersion1))
     return fail(Errc::kFeature, "VIRTIO_F_VERSION_1 is no longer offered", name());
   if (auto ok = check_platform(negotiated_); !ok) return ok;
-  if (auto accepted = transport_.accept_features(negotiated_); !accepted) return accepted;
+  if (auto accepted = transport_->accept_features(negotiated_); !accepted) return accepted;
   queue_pairs_ = request.queue_pairs;
   log(LogLevel::kDebug, fmt::format("{}: virtio features {}", name(), to_string(negotiated_)));
-  return function().set_bus_master(true);
+  return transport_->set_dma(true);
 }
 
 Result<std::uint16_t> NetDevice::ring_size(std::uint16_t index, std::uint16_t wanted) {
-  const std::uint16_t most = transport_.max_queue_size(index);
+  const std::uint16_t most = transport_->max_queue_size(index);
   if (!is_ring_size(most) || most > kMaxQueueSize) {
     return fail(Errc::kBadDevice, fmt::format("queue {}: a size of {}", index, most), name());
   }
@@ -155,13 +151,16 @@ Result<std::uint16_t> NetDevice::ring_size(std::uint16_t index, std::uint16_t wa
 
 Result<Doorbell> NetDevice::enable_queue(std::uint16_t index, std::uint16_t size,
                                          const QueueAddresses& addresses) {
-  return transport_.enable_queue(index, size, addresses);
+  return transport_->enable_queue(index, size, addresses);
 }
 
 Result<void> NetDevice::run(const StartRequest& request) {
-  if (auto armed = arm_link_interrupt(); !armed) return armed;
+  if (negotiated_.has(Feature::kStatus)) {
+    auto armed = transport_->arm_config_event();
+    if (!armed) return fail(std::move(armed));
+  }
   if (auto enabled = enable_control_queue(); !enabled) return enabled;
-  transport_.add_status(common::DeviceStatus::kDriverOk(1));
+  transport_->add_status(common::DeviceStatus::kDriverOk(1));
   running_ = true;
   if (auto ok = check(); !ok) return ok;
   if (auto set = set_queue_pairs(request.queue_pairs); !set) return set;
@@ -169,29 +168,19 @@ Result<void> NetDevice::run(const StartRequest& request) {
   return {};
 }
 
-Result<void> NetDevice::arm_link_interrupt() {
-  if (!negotiated_.has(Feature::kStatus)) return {};
-  if (vectors_ == 0) {
-    auto vectors = function().enable_interrupts(1);
-    if (!vectors) return fail(std::move(vectors));
-    vectors_ = *vectors;
-  }
-  return vectors_ == 0 ? Result<void>{} : transport_.set_config_vector(kLinkVector);
-}
-
 Result<void> NetDevice::enable_control_queue() {
   if (!negotiated_.has(Feature::kControlQueue)) return {};
   // 5.1.2: it comes after all queue pairs that the device could have.
   const auto index =
       static_cast<std::uint16_t>(negotiated_.has(Feature::kMultiQueue) ? 2 * info_.max_rx_queues : 2);
-  const std::uint16_t size = std::min(transport_.max_queue_size(index), ControlQueue::kMaxSize);
+  const std::uint16_t size = std::min(transport_->max_queue_size(index), ControlQueue::kMaxSize);
   if (!is_ring_size(size) || size < ControlQueue::kMinSize) {
     return fail(Errc::kBadDevice, fmt::format("control queue {}: a size of {}", index, size), name());
   }
-  auto queue = ControlQueue::create(*memory_, function().dma(), name(), index, size);
+  auto queue = ControlQueue::create(*memory_, dma(), name(), index, size);
   if (!queue) return fail(std::move(queue));
   control_.emplace(std::move(*queue));
-  auto doorbell = transport_.enable_queue(index, size, control_->addresses());
+  auto doorbell = transport_->enable_queue(index, size, control_->addresses());
   if (!doorbell) return fail(std::move(doorbell));
   control_->set_doorbell(*doorbell);
   return {};
@@ -206,15 +195,15 @@ Result<void> NetDevice::set_queue_pairs(std::uint16_t pairs) {
 
 void NetDevice::stop() noexcept {
   running_ = false;
-  auto reset = transport_.reset();
+  auto reset = transport_->reset();
   if (!reset) log(LogLevel::kWarning, reset.error().message());
-  auto off = function().set_bus_master(false);
+  auto off = transport_->set_dma(false);
   if (!off) log(LogLevel::kWarning, off.error().message());
   control_.reset();
 }
 
 Result<void> NetDevice::check() const {
-  const common::DeviceStatus status = transport_.status();
+  const common::DeviceStatus status = transport_->status();
   if (status.raw == 0xFF) return fail(Errc::kRemoved, "device status: all ones", name());
   if (!running_) return {};
   if (common::DeviceStatus::kNeedsReset.get(status) != 0) {
@@ -232,30 +221,16 @@ LinkState NetDevice::link() const {
   using namespace net_config;
   LinkState state{.up = true};
   if (offered_.has(Feature::kStatus)) {
-    state.up = (transport_.read_consistently([&] { return transport_.read_device16(kStatus); }) &
+    state.up = (transport_->read_consistently([&] { return transport_->read_device16(kStatus); }) &
                 kStatusLinkUp) != 0;
   }
   if (offered_.has(Feature::kSpeedDuplex)) {
     const std::uint32_t speed =
-        transport_.read_consistently([&] { return transport_.read_device32(kSpeed); });
+        transport_->read_consistently([&] { return transport_->read_device32(kSpeed); });
     if (speed != kSpeedUnknown) state.speed_mbps = speed;
-    state.full_duplex = transport_.read_device8(kDuplex) != 0;
+    state.full_duplex = transport_->read_device8(kDuplex) != 0;
   }
   return state;
-}
-
-int NetDevice::link_event_fd() const noexcept {
-  return vectors_ == 0 ? -1 : function().interrupt_fd(kLinkVector);
-}
-
-void NetDevice::acknowledge_link_event() noexcept {
-  const int fd = link_event_fd();
-  if (fd < 0) return;
-  std::uint64_t count = 0;
-  if (::read(fd, &count, sizeof(count)) < 0) return;  // nothing had happened
-  transport_.read_isr();
-  auto unmasked = function().unmask_interrupt(kLinkVector);
-  if (!unmasked) log(LogLevel::kWarning, unmasked.error().message());
 }
 
 Result<void> NetDevice::control(Feature needed, ControlHeader header, std::span<const std::byte> data,

@@ -11,7 +11,7 @@
 #include "pmd/port.hpp"
 #include "pmd/virtio/control_queue.hpp"
 #include "pmd/virtio/features.hpp"
-#include "pmd/virtio/pci_transport.hpp"
+#include "pmd/virtio/transport.hpp"
 
 namespace spinring::pmd::virtio {
 
@@ -28,10 +28,10 @@ struct StartRequest {
 class NetDevice {
  public:
   /// Takes the device into a known state (reset) and reads what it is.
-  [[nodiscard]] static Result<NetDevice> open(std::unique_ptr<PciFunction> function, mempool::Memory& memory);
+  [[nodiscard]] static Result<NetDevice> open(std::unique_ptr<Transport> transport, mempool::Memory& memory);
 
   [[nodiscard]] const PortInfo& info() const noexcept { return info_; }
-  [[nodiscard]] PciFunction& function() const noexcept { return transport_.function(); }
+  [[nodiscard]] const DmaTable& dma() const noexcept { return transport_->dma(); }
   [[nodiscard]] FeatureSet negotiated() const noexcept { return negotiated_; }
 
   /// Whether the device can run with that many queues.
@@ -50,8 +50,9 @@ class NetDevice {
   /// An error if the device asks for a reset (2.1.2), has gone, or was reset by somebody else.
   [[nodiscard]] Result<void> check() const;
   [[nodiscard]] LinkState link() const;
-  [[nodiscard]] int link_event_fd() const noexcept;
-  void acknowledge_link_event() noexcept;
+  [[nodiscard]] int link_event_fd() const noexcept { return transport_->config_event_fd(); }
+  void acknowledge_link_event() noexcept { transport_->acknowledge_config_event(); }
+  [[nodiscard]] int removal_fd() const noexcept { return transport_->removal_fd(); }
 
   [[nodiscard]] Result<void> set_promiscuous(bool on);
   [[nodiscard]] Result<void> set_all_multicast(bool on);
@@ -60,25 +61,23 @@ class NetDevice {
   [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on);
 
  private:
-  NetDevice(PciTransport transport, mempool::Memory& memory)
+  NetDevice(std::unique_ptr<Transport> transport, mempool::Memory& memory)
       : transport_(std::move(transport)), memory_(&memory) {}
   [[nodiscard]] Result<void> identify();
   [[nodiscard]] Result<void> read_config();
   [[nodiscard]] Result<void> check_platform(FeatureSet offered) const;
   [[nodiscard]] Result<void> enable_control_queue();
-  [[nodiscard]] Result<void> arm_link_interrupt();
   [[nodiscard]] Result<void> set_queue_pairs(std::uint16_t pairs);
   [[nodiscard]] Result<void> control(Feature needed, ControlHeader header, std::span<const std::byte> data,
                                      const char* what);
-  [[nodiscard]] const std::string& name() const noexcept { return transport_.name(); }
+  [[nodiscard]] const std::string& name() const noexcept { return transport_->name(); }
 
-  PciTransport transport_;
+  std::unique_ptr<Transport> transport_;
   mempool::Memory* memory_;
   PortInfo info_;
   FeatureSet offered_;
   FeatureSet negotiated_;
   std::uint16_t queue_pairs_ = 1;  ///< of this start
-  unsigned vectors_ = 0;           ///< interrupts armed; 0: the link is polled
   bool running_ = false;
   std::optional<ControlQueue> control_;
 };

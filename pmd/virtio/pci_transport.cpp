@@ -1,9 +1,11 @@
 #include "pmd/virtio/pci_transport.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 
+#include "base/log.hpp"
 #include "base/time.hpp"
 #include "pmd/errors.hpp"
 
@@ -31,10 +33,10 @@ constexpr auto kResetTimeout = 2s;
 
 }  // namespace
 
-Result<PciTransport> PciTransport::create(std::unique_ptr<PciFunction> function) {
-  PciTransport transport(std::move(function));
-  if (auto walked = transport.walk_capabilities(); !walked) return fail(std::move(walked));
-  if (auto checked = transport.check_structures(); !checked) return fail(std::move(checked));
+Result<std::unique_ptr<Transport>> PciTransport::create(std::unique_ptr<PciFunction> function) {
+  std::unique_ptr<PciTransport> transport(new PciTransport(std::move(function)));
+  if (auto walked = transport->walk_capabilities(); !walked) return fail(std::move(walked));
+  if (auto checked = transport->check_structures(); !checked) return fail(std::move(checked));
   return transport;
 }
 
@@ -205,16 +207,30 @@ Result<Doorbell> PciTransport::enable_queue(std::uint16_t index, std::uint16_t s
   return doorbell;
 }
 
-Result<void> PciTransport::set_config_vector(std::uint16_t vector) {
-  set(common::ConfigMsixVector{vector});
-  if (get<common::ConfigMsixVector>().raw != vector) {
-    return fail(Errc::kRejected, fmt::format("routing configuration changes to MSI-X vector {}", vector),
-                name());
+Result<bool> PciTransport::arm_config_event() {
+  if (vectors_ == 0) {
+    auto vectors = function_->enable_interrupts(1);
+    if (!vectors) return fail(std::move(vectors));
+    vectors_ = *vectors;
   }
-  return {};
+  if (vectors_ == 0) return false;
+  // A device without MSI-X does not keep the vector: its changes come by INTx.
+  set(common::ConfigMsixVector{kConfigVector});
+  return true;
 }
 
-std::uint8_t PciTransport::read_isr() { return isr_.block->read8(isr_.offset); }
+int PciTransport::config_event_fd() const noexcept {
+  return vectors_ == 0 ? -1 : function_->interrupt_fd(kConfigVector);
+}
+
+void PciTransport::acknowledge_config_event() noexcept {
+  const int fd = config_event_fd();
+  std::uint64_t count = 0;
+  if (fd < 0 || ::read(fd, &count, sizeof(count)) < 0) return;  // nothing had happened
+  isr_.block->read8(isr_.offset);  // 4.1.4.5: reading clears it; needed for INTx only
+  auto unmasked = function_->unmask_interrupt(kConfigVector);
+  if (!unmasked) log(LogLevel::kWarning, unmasked.error().message());
+}
 
 std::uint8_t PciTransport::read_device8(std::uint64_t offset) const {
   if (offset + 1 > device_.length) return 0xFF;
@@ -231,7 +247,7 @@ std::uint32_t PciTransport::read_device32(std::uint64_t offset) const {
   return device_.block->read32(device_.offset + offset);
 }
 
-std::uint8_t PciTransport::generation() const { return get<common::ConfigGeneration>().raw; }
+std::uint8_t PciTransport::config_generation() const { return get<common::ConfigGeneration>().raw; }
 
 void PciTransport::write_common64(std::uint64_t offset, std::uint64_t value) {
   common_.block->write32(common_.offset + offset, static_cast<std::uint32_t>(value));

@@ -2,76 +2,53 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "base/dma.hpp"
 #include "base/mmio.hpp"
 #include "base/result.hpp"
 #include "pmd/bus/pci_function.hpp"
-#include "pmd/virtio/common_config.hpp"
-#include "pmd/virtio/features.hpp"
+#include "pmd/virtio/transport.hpp"
 
 namespace spinring::pmd::virtio {
 
-/// Where a virtqueue lies, as the device sees it (virtio 1.2, 2.6: descriptor, driver and device area).
-struct QueueAddresses {
-  Iova descriptor;
-  Iova driver;
-  Iova device;
-};
-
 /// A virtio device over modern PCI (virtio 1.2, 4.1): finds the register structures through the capability
-/// list and speaks their language. Knows no device type and moves no packet. Control thread only.
-class PciTransport {
+/// list.
+class PciTransport final : public Transport {
  public:
   /// Walks the capabilities. Refuses a device without the modern structures or with ones that reach outside
   /// their BAR.
-  [[nodiscard]] static Result<PciTransport> create(std::unique_ptr<PciFunction> function);
+  [[nodiscard]] static Result<std::unique_ptr<Transport>> create(std::unique_ptr<PciFunction> function);
 
-  [[nodiscard]] PciFunction& function() const noexcept { return *function_; }
-  [[nodiscard]] const std::string& name() const noexcept { return function_->name(); }
+  [[nodiscard]] const std::string& name() const noexcept override { return function_->name(); }
+  [[nodiscard]] int iommu_group() const noexcept override { return function_->iommu_group(); }
+  [[nodiscard]] int numa_node() const noexcept override { return function_->numa_node(); }
+  [[nodiscard]] const DmaTable& dma() const noexcept override { return function_->dma(); }
 
-  /// 4.1.4.3.2: writes 0 to the status and waits until it reads back as 0.
-  [[nodiscard]] Result<void> reset();
-  [[nodiscard]] common::DeviceStatus status() const;
-  /// Sets status bits on top of those already set.
-  void add_status(common::DeviceStatus bits);
-  [[nodiscard]] FeatureSet device_features();
-  /// 3.1.1 steps 4 to 6: writes the features, sets FEATURES_OK and checks that the device keeps it.
-  [[nodiscard]] Result<void> accept_features(FeatureSet features);
+  [[nodiscard]] Result<void> reset() override;
+  [[nodiscard]] common::DeviceStatus status() const override;
+  void add_status(common::DeviceStatus bits) override;
+  [[nodiscard]] FeatureSet device_features() override;
+  [[nodiscard]] Result<void> accept_features(FeatureSet features) override;
+  [[nodiscard]] Result<void> set_dma(bool on) override { return function_->set_bus_master(on); }
 
-  [[nodiscard]] std::uint16_t queue_count() const;
-  /// Entries that queue `index` can have; 0 if the device does not have it.
-  [[nodiscard]] std::uint16_t max_queue_size(std::uint16_t index);
-  /// Configures and enables the queue; returns its doorbell, to be rung with the queue's index.
+  [[nodiscard]] std::uint16_t queue_count() const override;
+  [[nodiscard]] std::uint16_t max_queue_size(std::uint16_t index) override;
   [[nodiscard]] Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
-                                              const QueueAddresses& addresses);
+                                              const QueueAddresses& addresses) override;
 
-  /// Routes configuration changes to MSI-X vector `vector`.
-  [[nodiscard]] Result<void> set_config_vector(std::uint16_t vector);
-  /// 4.1.4.5: reads and so clears the ISR status (needed for INTx only).
-  std::uint8_t read_isr();
+  [[nodiscard]] std::uint8_t read_device8(std::uint64_t offset) const override;
+  [[nodiscard]] std::uint16_t read_device16(std::uint64_t offset) const override;
+  [[nodiscard]] std::uint32_t read_device32(std::uint64_t offset) const override;
+  [[nodiscard]] std::uint8_t config_generation() const override;
 
-  /// Device-specific configuration; all ones beyond its end.
-  [[nodiscard]] std::uint8_t read_device8(std::uint64_t offset) const;
-  [[nodiscard]] std::uint16_t read_device16(std::uint64_t offset) const;
-  [[nodiscard]] std::uint32_t read_device32(std::uint64_t offset) const;
-  /// Runs `read` until the configuration did not change meanwhile (2.5.1: config_generation), a bounded
-  /// number of times.
-  template <class Read>
-  [[nodiscard]] auto read_consistently(Read read) const {
-    auto value = read();
-    for (int tries = 0; tries < kGenerationTries; ++tries) {
-      const std::uint8_t before = generation();
-      value = read();
-      if (generation() == before) break;
-    }
-    return value;
-  }
+  [[nodiscard]] Result<bool> arm_config_event() override;
+  [[nodiscard]] int config_event_fd() const noexcept override;
+  void acknowledge_config_event() noexcept override;
+  [[nodiscard]] int removal_fd() const noexcept override { return function_->removal_fd(); }
 
  private:
-  static constexpr int kGenerationTries = 16;
+  static constexpr std::uint16_t kConfigVector = 0;
 
   /// A register structure inside a BAR.
   struct Structure {
@@ -93,7 +70,6 @@ class PciTransport {
   [[nodiscard]] Result<Capability> read_capability(std::uint16_t position);
   [[nodiscard]] Result<void> take_capability(const Capability& capability);
   [[nodiscard]] Result<void> check_structures() const;
-  [[nodiscard]] std::uint8_t generation() const;
   void write_common64(std::uint64_t offset, std::uint64_t value);
 
   template <class Register>
@@ -111,6 +87,7 @@ class PciTransport {
   Structure isr_;
   Structure device_;
   std::uint32_t notify_multiplier_ = 0;
+  unsigned vectors_ = 0;  ///< interrupts armed; 0: the bus delivers none
 };
 
 }  // namespace spinring::pmd::virtio

@@ -68,7 +68,7 @@ class VirtioPort final : public BasicPort<Packets> {
 
   [[nodiscard]] LinkState link() override { return device_.link(); }
   [[nodiscard]] int link_event_fd() const noexcept override { return device_.link_event_fd(); }
-  [[nodiscard]] int removal_fd() const noexcept override { return device_.function().removal_fd(); }
+  [[nodiscard]] int removal_fd() const noexcept override { return device_.removal_fd(); }
   void acknowledge_link_event() noexcept override { device_.acknowledge_link_event(); }
 
   [[nodiscard]] Result<void> check() override {
@@ -158,7 +158,7 @@ class VirtioPort final : public BasicPort<Packets> {
     if (!size) return fail(std::move(size));
     auto memory = memory_->allocate(SplitRing::bytes(*size), kCacheLine);
     if (!memory) return fail(std::move(memory));
-    return QueueParts<Packets>{std::move(*memory), *size, index, &device_.function().dma(), config.cache};
+    return QueueParts<Packets>{std::move(*memory), *size, index, &device_.dma(), config.cache};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {
@@ -170,7 +170,7 @@ class VirtioPort final : public BasicPort<Packets> {
   [[nodiscard]] Result<void> add_tx(const QueueConfig<Packets>& config, std::uint16_t index) {
     auto made = parts(config, index);
     if (!made) return fail(std::move(made));
-    tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_.function().dma())));
+    tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_.dma())));
     return enable(*tx_.back(), tx_doorbells_);
   }
   template <class Queue>

@@ -8,7 +8,7 @@
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
 #include "mempool/memory.hpp"
-#include "pmd/virtio/pci_transport.hpp"
+#include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
 
 namespace spinring::pmd::virtio {
