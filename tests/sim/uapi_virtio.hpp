@@ -1,0 +1,19 @@
+#pragma once
+
+// Linux's virtio headers, made fit for C++: one field is called `class`, and vring_init() is C.
+// What <linux/virtio_net.h> includes comes first, so that the macro touches that one header alone.
+
+#include <linux/if_ether.h>
+#include <linux/types.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_types.h>
+
+#define VIRTIO_RING_NO_LEGACY
+#include <linux/virtio_ring.h>
+#undef VIRTIO_RING_NO_LEGACY
+
+#define class klass
+#include <linux/virtio_net.h>
+#undef class
