@@ -32,4 +32,5 @@ def check(path, text):
 
 if __name__ == "__main__":
     headers = [path for path in sources.files([".hpp"]) if path.split("/")[0] in ROOMS]
-    sources.report((path, check(path, sources.read(path))) for path in headers)
+    sources.report_files("every public class says what it is",
+                         ((path, check(path, sources.read(path))) for path in headers))

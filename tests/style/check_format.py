@@ -13,4 +13,4 @@ def check(path):
 
 
 if __name__ == "__main__":
-    sources.report(sources.parallel(check, sources.files(sources.CPP_SUFFIXES)))
+    sources.report_files("clang-format", sources.parallel(check, sources.files(sources.CPP_SUFFIXES)))

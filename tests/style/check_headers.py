@@ -38,5 +38,5 @@ def check(job):
 if __name__ == "__main__":
     versions = {name: subprocess.run([name, "--version"], capture_output=True, text=True, check=True).stdout
                 for name in COMPILERS}
-    sources.report(sources.parallel(check, [(name, versions[name], path) for name in COMPILERS
-                                            for path in sources.files([".hpp"])]))
+    jobs = [(name, versions[name], path) for name in COMPILERS for path in sources.files([".hpp"])]
+    sources.report_files("every header compiles alone, g++ and clang++", sources.parallel(check, jobs))

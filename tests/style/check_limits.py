@@ -86,7 +86,8 @@ def check_shell(path, text):
     shell = "bash" if "bash" in text.splitlines()[0] else "sh"
     commands = [[shell, "-n", path]]
     if shutil.which("shellcheck"):
-        commands.append(["shellcheck", "--severity=warning", "--external-sources", "--format=gcc", path])
+        commands.append(["shellcheck", "--severity=warning", "--external-sources", "--exclude=SC2187", "--format=gcc",
+                         path])
     complaints = []
     for command in commands:
         done = subprocess.run(command, cwd=sources.ROOT, capture_output=True, text=True, check=False)
@@ -117,4 +118,5 @@ def is_checked(path):
 
 
 if __name__ == "__main__":
-    sources.report(sources.parallel(check_file, filter(is_checked, sources.files())))
+    sources.report_files("files and functions are short, scripts parse",
+                         sources.parallel(check_file, filter(is_checked, sources.files())))

@@ -41,5 +41,5 @@ if __name__ == "__main__":
     build_folder = pathlib.Path(sys.argv[1]).resolve()
     tidy_version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
     tidy_config = sources.read(".clang-tidy")
-    sources.report(sources.parallel(lambda unit: check(build_folder, tidy_version, tidy_config, *unit),
-                                    units(build_folder)))
+    checked = sources.parallel(lambda unit: check(build_folder, tidy_version, tidy_config, *unit), units(build_folder))
+    sources.report_files("clang-tidy", checked)

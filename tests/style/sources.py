@@ -86,6 +86,12 @@ def with_includes(name, seen=None):
     return seen
 
 
+def report_files(rule, checked):
+    """One TAP point for one rule over many files, from (file, complaints) pairs."""
+    checked = list(checked)
+    report([(f"{rule} ({len(checked)} files)", [complaint for _, complaints in checked for complaint in complaints])])
+
+
 def report(cases):
     """Prints TAP for (name, complaints) pairs and ends the program: 0 if no case has a complaint."""
     cases = list(cases)
