@@ -1,0 +1,252 @@
+// Features, status sequence and what a device shows of itself.
+
+#include <sys/eventfd.h>
+
+#include <algorithm>
+
+#include "tests/unit/pmd/virtio_rig.hpp"
+
+namespace spinring::pmd {
+namespace {
+
+using sim::feature;
+
+constexpr std::uint64_t kAllFeatures = ~0ULL;
+
+/// Features that the driver knows, each with what it depends on.
+struct Known {
+  unsigned bit;
+  std::uint64_t needs;
+};
+const std::vector<Known> kKnown{{VIRTIO_NET_F_MAC, 0},
+                                {VIRTIO_NET_F_MTU, 0},
+                                {VIRTIO_NET_F_STATUS, 0},
+                                {VIRTIO_NET_F_SPEED_DUPLEX, 0},
+                                {VIRTIO_NET_F_MRG_RXBUF, 0},
+                                {VIRTIO_NET_F_CTRL_VQ, 0},
+                                {VIRTIO_NET_F_CTRL_RX, feature(VIRTIO_NET_F_CTRL_VQ)},
+                                {VIRTIO_NET_F_CTRL_MAC_ADDR, feature(VIRTIO_NET_F_CTRL_VQ)},
+                                {VIRTIO_NET_F_MQ, feature(VIRTIO_NET_F_CTRL_VQ)},
+                                {VIRTIO_F_ACCESS_PLATFORM, 0},
+                                {VIRTIO_F_ORDER_PLATFORM, 0}};
+
+RigConfig offering(std::uint64_t features) {
+  RigConfig config;
+  config.ring_size = 64;
+  config.device.features = features;
+  return config;
+}
+
+void expect_traffic(Rig& rig) {
+  const Bytes frame = make_frame(1, 300);
+  ASSERT_TRUE(rig.device.deliver(frame));
+  EXPECT_EQ(rig.receive(), Frames{frame});
+  ASSERT_TRUE(rig.send(rig.packet(frame)));
+  EXPECT_EQ(rig.sent(), Frames{frame});
+}
+
+/// Each subset of the known features: what is offered and has what it needs is accepted, the path follows,
+/// traffic flows.
+TEST(Negotiation, EverySubsetOfTheFeaturesWorks) {
+  for (std::uint32_t subset = 0; subset < (1U << kKnown.size()); ++subset) {
+    std::uint64_t offered = feature(VIRTIO_F_VERSION_1);
+    for (std::size_t i = 0; i < kKnown.size(); ++i) {
+      if (((subset >> i) & 1U) != 0) offered |= feature(kKnown[i].bit);
+    }
+    std::uint64_t wanted = feature(VIRTIO_F_VERSION_1);
+    for (const Known& known : kKnown) {
+      if ((offered & feature(known.bit)) != 0 && (offered & known.needs) == known.needs) {
+        wanted |= feature(known.bit);
+      }
+    }
+    RigConfig config = offering(offered);
+    config.packets = 256;
+    config.memory_bytes = 2U << 20;
+    Rig rig(config);
+    ASSERT_NO_FATAL_FAILURE(rig.open_and_start()) << std::hex << offered;
+    ASSERT_EQ(rig.device.accepted(), wanted) << std::hex << offered;
+    const bool mergeable = (wanted & feature(VIRTIO_NET_F_MRG_RXBUF)) != 0;
+    ASSERT_EQ(rig.port->rx_path(), mergeable ? "virtio split rx mergeable" : "virtio split rx");
+    ASSERT_EQ(rig.port->tx_path(), "virtio split tx");
+    ASSERT_NO_FATAL_FAILURE(expect_traffic(rig)) << std::hex << offered;
+  }
+}
+
+TEST(Negotiation, FeaturesThatTheDriverDoesNotKnowAreLeft) {
+  Rig rig(offering(kAllFeatures));
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  std::uint64_t known = feature(VIRTIO_F_VERSION_1);
+  for (const Known& entry : kKnown) known |= feature(entry.bit);
+  EXPECT_EQ(rig.device.accepted(), known) << std::hex << rig.device.accepted();
+  expect_traffic(rig);
+}
+
+TEST(Negotiation, VlanFilteringOnlyWhenAskedFor) {
+  Rig rig(offering(sim::SimNetConfig::kUsualFeatures));
+  ASSERT_OK(rig.open());
+  auto config = rig.port_config();
+  config.vlan_filter = true;
+  ASSERT_OK(rig.port->start(config));
+  EXPECT_TRUE(rig.device.negotiated(VIRTIO_NET_F_CTRL_VLAN));
+  rig.port->stop();
+  ASSERT_OK(rig.start());
+  EXPECT_FALSE(rig.device.negotiated(VIRTIO_NET_F_CTRL_VLAN));
+}
+
+TEST(Negotiation, ADeviceWithoutVersion1IsRefused) {
+  Rig rig(offering(feature(VIRTIO_NET_F_MAC)));
+  EXPECT_FAILS(rig.open(), Errc::kFeature, "disable-legacy=on");
+}
+
+TEST(Negotiation, ADeviceThatRefusesTheFeaturesIsAnError) {
+  Rig rig;
+  ASSERT_OK(rig.open());
+  rig.device.knobs.features_ok_sticks = false;
+  EXPECT_FAILS(rig.start(), Errc::kFeature, "rejects");
+  EXPECT_EQ(rig.device.status(), 0) << "and reset again";
+  rig.device.knobs.features_ok_sticks = true;
+  ASSERT_OK(rig.start());
+  expect_traffic(rig);
+}
+
+TEST(Negotiation, StepsComeInTheOrderOfTheSpecification) {
+  Rig rig;
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  const std::vector<std::uint8_t>& writes = rig.device.status_writes();
+  const std::vector<std::uint8_t> steps{0, 1, 3, 11,
+                                        15};  // reset, ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK
+  ASSERT_GE(writes.size(), steps.size());
+  EXPECT_EQ(std::vector<std::uint8_t>(writes.end() - 5, writes.end()), steps);
+  rig.port->stop();
+  EXPECT_EQ(writes.back(), 0);
+  EXPECT_EQ(rig.device.violations(), std::vector<std::string>{});
+}
+
+TEST(Negotiation, ASlowResetIsWaitedFor) {
+  Rig rig;
+  rig.device.knobs.reset_reads = 20;
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  expect_traffic(rig);
+}
+
+TEST(Negotiation, ATransitionalDeviceIsDrivenInItsModernMode) {
+  RigConfig config;
+  config.device.identity.device = 0x1000;
+  Rig rig(config);
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  EXPECT_EQ(rig.port->info().driver, "virtio-net");
+  expect_traffic(rig);
+}
+
+TEST(Negotiation, ADeviceOfAnotherKindIsRefusedByItsIds) {
+  RigConfig config;
+  config.device.identity.device = 0x1042;  // virtio-blk
+  Rig rig(config);
+  EXPECT_FAILS(rig.open(), Errc::kUnknownDevice, "1af4:1042");
+}
+
+// --- what the device shows ---
+
+TEST(PortInfo, IsWhatTheDeviceShows) {
+  RigConfig config;
+  config.device.features |= feature(VIRTIO_NET_F_SPEED_DUPLEX);
+  config.device.max_pairs = 4;
+  config.device.registers.mtu = 9000;
+  Rig rig(config);
+  ASSERT_OK(rig.open());
+  const PortInfo& info = rig.port->info();
+  EXPECT_EQ(info.name, "sim0");
+  EXPECT_EQ(info.driver, "virtio-net");
+  EXPECT_EQ(info.iommu_group, -1);
+  EXPECT_EQ(info.mac, (MacAddress{0x52, 0x54, 0x00, 0x12, 0x34, 0x56}));
+  EXPECT_EQ(info.max_rx_queues, 4);
+  EXPECT_EQ(info.max_tx_queues, 4);
+  EXPECT_EQ(info.max_rx_ring, 256);
+  EXPECT_EQ(info.max_tx_ring, 256);
+  EXPECT_EQ(info.max_mtu, 9000);
+  EXPECT_EQ(rig.port->link(), (LinkState{true, 10000, true}));
+}
+
+TEST(PortInfo, ADeviceWithoutAnAddressGetsOneOfItsOwn) {
+  Rig rig(offering(feature(VIRTIO_F_VERSION_1)));
+  ASSERT_OK(rig.open());
+  const MacAddress mac = rig.port->info().mac;
+  EXPECT_EQ(mac[0] & 0x03, 0x02) << "locally administered, unicast: " << to_string(mac);
+  EXPECT_EQ(rig.port->info().max_mtu, 1500);
+  EXPECT_EQ(rig.port->info().max_rx_queues, 1);
+  EXPECT_EQ(rig.port->link(), (LinkState{true, 0, true})) << "no STATUS: always up";
+}
+
+TEST(PortInfo, AnAddressThatCannotBeOneIsReplaced) {
+  for (const sim::Mac bad :
+       {sim::Mac{}, sim::Mac{0x01, 0, 0x5e, 0, 0, 1}, sim::Mac{255, 255, 255, 255, 255, 255}}) {
+    RigConfig config;
+    std::copy(bad.begin(), bad.end(), config.device.registers.mac);
+    Rig rig(config);
+    ASSERT_OK(rig.open());
+    const MacAddress mac = rig.port->info().mac;
+    EXPECT_EQ(mac[0] & 0x03, 0x02) << to_string(mac);
+  }
+}
+
+TEST(PortInfo, ConfigurationThatChangesWhileItIsReadIsReadAgain) {
+  RigConfig config;
+  Rig rig(config);
+  rig.device.knobs.generation_changes = 7;
+  ASSERT_OK(rig.open());
+  EXPECT_EQ(rig.port->info().mac, (MacAddress{0x52, 0x54, 0x00, 0x12, 0x34, 0x56}));
+  EXPECT_EQ(rig.device.knobs.generation_changes, 0);
+}
+
+TEST(PortInfo, ConfigurationThatNeverStandsStillDoesNotHoldTheDriver) {
+  Rig rig;
+  rig.device.knobs.generation_changes = -1;
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  expect_traffic(rig);
+}
+
+// --- link ---
+
+TEST(Link, FollowsTheDevice) {
+  Rig rig;
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  EXPECT_TRUE(rig.port->link().up);
+  rig.device.set_link(false);
+  EXPECT_FALSE(rig.port->link().up);
+  rig.device.set_link(true);
+  EXPECT_TRUE(rig.port->link().up);
+  EXPECT_EQ(rig.port->link_event_fd(), -1) << "no interrupts on this bus: poll";
+}
+
+bool readable(int fd) {
+  eventfd_t count = 0;
+  return ::eventfd_read(fd, &count) == 0 && ::eventfd_write(fd, count) == 0;
+}
+
+TEST(Link, AnInterruptTellsOfTheChange) {
+  RigConfig config;
+  config.device.interrupt_vectors = 3;
+  Rig rig(config);
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  const int fd = rig.port->link_event_fd();
+  ASSERT_GE(fd, 0);
+  EXPECT_EQ(rig.device.config_vector(), 0);
+  EXPECT_FALSE(readable(fd));
+  rig.device.set_link(false);
+  EXPECT_TRUE(readable(fd));
+  rig.port->acknowledge_link_event();
+  EXPECT_FALSE(readable(fd));
+  EXPECT_FALSE(rig.port->link().up);
+}
+
+TEST(Link, ADeviceThatRefusesTheVectorIsAnError) {
+  RigConfig config;
+  config.device.interrupt_vectors = 3;
+  Rig rig(config);
+  ASSERT_OK(rig.open());
+  rig.device.knobs.refuse_vectors = true;
+  EXPECT_FAILS(rig.start(), Errc::kRejected, "MSI-X vector");
+}
+
+}  // namespace
+}  // namespace spinring::pmd
