@@ -30,6 +30,8 @@ constexpr std::uint8_t kDeviceConfig = 4;
 constexpr std::uint16_t kNotifyMultiplierOffset = 16;
 
 constexpr auto kResetTimeout = 2s;
+/// What every register of a device that has been pulled out reads as.
+constexpr std::uint8_t kStatusGone = 0xFF;
 
 }  // namespace
 
@@ -142,10 +144,14 @@ Result<void> PciTransport::check_structures() const {
 
 Result<void> PciTransport::reset() {
   set(common::DeviceStatus{0});
-  if (!wait_until([&] { return status().raw == 0; }, Deadline(kResetTimeout))) {
-    if (status().raw == 0xFF) return fail(Errc::kRemoved, "virtio reset", name());
-    return fail(Errc::kTimeout, "virtio reset: the device status does not become 0", name());
-  }
+  common::DeviceStatus now{0};
+  const auto settled = [&] {
+    now = status();
+    return now.raw == 0 || now.raw == kStatusGone;
+  };
+  const bool in_time = wait_until(settled, Deadline(kResetTimeout));
+  if (now.raw == kStatusGone) return fail(Errc::kRemoved, "virtio reset", name());
+  if (!in_time) return fail(Errc::kTimeout, "virtio reset: the device status does not become 0", name());
   return {};
 }
 
