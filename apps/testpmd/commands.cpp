@@ -1,0 +1,190 @@
+#include "apps/testpmd/commands.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include "apps/testpmd/limits.hpp"
+
+namespace spinring::testpmd {
+namespace {
+
+using Words = std::vector<std::string_view>;
+
+Words split(std::string_view line) {
+  Words words;
+  constexpr std::string_view kBlanks = " \t\r\n";
+  for (std::size_t at = line.find_first_not_of(kBlanks); at != std::string_view::npos;) {
+    const std::size_t end = std::min(line.find_first_of(kBlanks, at), line.size());
+    words.push_back(line.substr(at, end - at));
+    at = line.find_first_not_of(kBlanks, end);
+  }
+  return words;
+}
+
+std::optional<unsigned> number(std::string_view text, unsigned least, unsigned most) {
+  unsigned value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < least || value > most) return {};
+  return value;
+}
+
+/// The ports that a word means: "all", or a number.
+std::optional<std::vector<std::size_t>> ports(const Session& session, std::string_view word) {
+  std::vector<std::size_t> all;
+  for (std::size_t port = 0; port < session.port_count(); ++port) all.push_back(port);
+  if (word == "all") return all;
+  const auto one = number(word, 0, static_cast<unsigned>(session.port_count() - 1));
+  if (!one) return {};
+  return std::vector<std::size_t>{*one};
+}
+
+CommandResult no_port(const Session& session, std::string_view word) {
+  return {fmt::format("Bad port \"{}\": 0 to {}, or all\n", word, session.port_count() - 1)};
+}
+
+CommandResult outcome(const Result<void>& result, std::string_view done) {
+  return {result ? fmt::format("{}\n", done) : fmt::format("{}\n", result.error().message())};
+}
+
+CommandResult start(Session& session, const Words& words) {
+  std::uint32_t tx_first = 0;
+  if (words.size() > 1) {
+    constexpr unsigned kMostBursts = 65535;
+    const auto bursts = words.size() > 2 ? number(words[2], 1, kMostBursts) : std::optional<unsigned>(1);
+    if (words[1] != "tx_first" || !bursts || words.size() > 3) {
+      return {fmt::format("Bad arguments of start: start [tx_first [1 to {}]]\n", kMostBursts)};
+    }
+    tx_first = *bursts;
+  }
+  return outcome(session.start(tx_first), "Forwarding");
+}
+
+CommandResult stop(Session& session, const Words&) {
+  if (!session.forwarding()) return {"Not forwarding\n"};
+  if (auto ok = session.stop(); !ok) return {ok.error().message() + "\n"};
+  return {to_text(session.report())};
+}
+
+CommandResult show_config(Session& session) {
+  std::string text = fmt::format(
+      "{} forwarding, port topology {}, burst {}, {} RX and {} TX queues a port{}\n",
+      name_of(kForwardModes, session.next_mode()), name_of(kPortTopologies, session.options().topology),
+      session.next_burst(), session.options().rx_queues, session.options().tx_queues,
+      session.forwarding() ? "; running" : "");
+  const LcorePlan plan = session.make_plan();
+  const Report report = session.report();
+  for (std::size_t lcore = 0; lcore < plan.size(); ++lcore) {
+    for (const StreamPlan& stream : plan[lcore]) {
+      text += fmt::format("  lcore {} (CPU {}): RX port {} queue {} -> TX port {} queue {}\n",
+                          report.lcores[lcore].spec.lcore, report.lcores[lcore].spec.cpu, stream.rx_port,
+                          stream.rx_queue, stream.tx_port, stream.tx_queue);
+    }
+  }
+  return {text};
+}
+
+CommandResult show(Session& session, const Words& words) {
+  constexpr std::string_view kUsage = "show port stats|info N|all, or show config fwd\n";
+  if (words.size() == 3 && words[1] == "config" && words[2] == "fwd") return show_config(session);
+  if (words.size() != 4 || words[1] != "port" || (words[2] != "stats" && words[2] != "info")) {
+    return {std::string(kUsage)};
+  }
+  const auto chosen = ports(session, words[3]);
+  if (!chosen) return no_port(session, words[3]);
+  const Report report = session.report();
+  CommandResult result;
+  for (const std::size_t port : *chosen) {
+    result.text +=
+        words[2] == "stats" ? port_stats_text(report.ports[port]) : port_info_text(report.ports[port]);
+  }
+  return result;
+}
+
+CommandResult set_promiscuous(Session& session, const Words& words) {
+  if (words.size() != 4 || (words[3] != "on" && words[3] != "off")) return {"set promisc N|all on|off\n"};
+  const auto chosen = ports(session, words[2]);
+  if (!chosen) return no_port(session, words[2]);
+  CommandResult result;
+  for (const std::size_t port : *chosen) {
+    PortSlot& slot = session.port(port);
+    if (!slot.present()) {
+      result.text += slot.label() + " was removed\n";
+      continue;
+    }
+    const auto ok = slot.port().set_promiscuous(words[3] == "on");
+    result.text += outcome(ok, fmt::format("{}: promiscuous {}", slot.label(), words[3])).text;
+  }
+  return result;
+}
+
+CommandResult set(Session& session, const Words& words) {
+  if (words.size() >= 2 && words[1] == "promisc") return set_promiscuous(session, words);
+  const std::string_view when = session.forwarding() ? " from the next start on" : "";
+  if (words.size() == 3 && words[1] == "fwd") {
+    const auto mode = find_by_name(kForwardModes, words[2]);
+    if (!mode) return {fmt::format("Bad mode \"{}\": io, mac, macswap, rxonly or txonly\n", words[2])};
+    session.set_mode(*mode);
+    return {fmt::format("Set {} packet forwarding mode{}\n", words[2], when)};
+  }
+  if (words.size() == 3 && words[1] == "burst") {
+    const auto burst = number(words[2], 1, kMaxBurst);
+    if (!burst) return {fmt::format("Bad burst \"{}\": 1 to {}\n", words[2], kMaxBurst)};
+    session.set_burst(static_cast<std::uint16_t>(*burst));
+    return {fmt::format("Set burst {}{}\n", *burst, when)};
+  }
+  return {"set fwd MODE, set burst N, or set promisc N|all on|off\n"};
+}
+
+CommandResult clear(Session& session, const Words& words) {
+  const bool all = words.size() == 3 || (words.size() == 4 && words[3] == "all");
+  if (!all || words[1] != "port" || words[2] != "stats") return {"clear port stats [all]\n"};
+  session.clear_stats();
+  return {"Statistics of all ports cleared\n"};
+}
+
+CommandResult help(Session&, const Words&);
+CommandResult quit(Session&, const Words&) { return {"Bye...\n", true}; }
+
+struct Command {
+  std::string_view name;
+  CommandResult (*run)(Session&, const Words&);
+  std::string_view usage;
+};
+
+constexpr std::array<Command, 7> kCommands{
+    {{"start", start, "start [tx_first [BURSTS]]   forward; first send bursts of made-up frames"},
+     {"stop", stop, "stop                        end forwarding, print statistics"},
+     {"show", show,
+      "show port stats|info N|all  counters; what a port is\n"
+      "show config fwd             mode, and which lcore polls what"},
+     {"set", set,
+      "set fwd MODE                io, mac, macswap, rxonly, txonly\n"
+      "set burst N                 packets taken at once\n"
+      "set promisc N|all on|off    take all frames, or those for the port"},
+     {"clear", clear, "clear port stats [all]      begin counting anew"},
+     {"help", help, "help                        this list"},
+     {"quit", quit, "quit                        end; also Ctrl-D"}}};
+
+CommandResult help(Session&, const Words&) {
+  CommandResult result;
+  for (const Command& command : kCommands) result.text += fmt::format("{}\n", command.usage);
+  return result;
+}
+
+}  // namespace
+
+CommandResult execute(Session& session, std::string_view line) {
+  const Words words = split(line);
+  if (words.empty()) return {};
+  for (const Command& command : kCommands) {
+    if (command.name == words[0]) return command.run(session, words);
+  }
+  return {fmt::format("Unknown command \"{}\"; help lists all\n", words[0])};
+}
+
+}  // namespace spinring::testpmd

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <span>
+
+#include "apps/testpmd/engines/stream.hpp"
+#include "base/cpu.hpp"
+#include "mempool/pool.hpp"
+
+namespace spinring::testpmd {
+
+using Packets = std::span<mempool::Packet*>;
+
+/// One thing to do to packets. Made afresh for each stream when forwarding starts. kReceives: packets come
+/// from the RX queue, else from generate(). kSends: they leave by the TX queue, else they are freed.
+/// kTouchesData: transform() reads or writes the frame, so it is worth prefetching.
+template <class E>
+concept Engine = std::constructible_from<E, const Stream&> &&
+    requires(E& engine, mempool::Packet& packet, mempool::PoolCache& cache, Packets out) {
+  { E::kReceives } -> std::convertible_to<bool>;
+  { E::kSends } -> std::convertible_to<bool>;
+  { E::kTouchesData } -> std::convertible_to<bool>;
+  requires(!E::kTouchesData || requires {
+    { engine.transform(packet) }
+    noexcept;
+  });
+  requires(E::kReceives || requires {
+    { engine.generate(cache, out) }
+    noexcept->std::same_as<std::uint16_t>;
+  });
+};
+
+/// A call of an idle stream's TX queue that lets it take back what the device has sent, once in so many empty
+/// polls: each looks at a line that the device writes.
+inline constexpr std::uint32_t kEmptyPollsPerReclaim = 64;
+/// How far ahead of the packet in work the next ones are fetched.
+inline constexpr std::size_t kPrefetchAhead = 4;
+
+/// Frees frames to the lcore's cache: at once if all are single segments.
+inline void free_frames(mempool::PoolCache& cache, Packets frames) noexcept {
+  const bool single =
+      std::all_of(frames.begin(), frames.end(), [](const auto* frame) { return frame->next == nullptr; });
+  if (single) {
+    cache.put(frames);
+  } else {
+    for (mempool::Packet* frame : frames) cache.put_chain(frame);
+  }
+}
+
+template <Engine E>
+void transform_all(E& engine, Packets packets) noexcept {
+  for (std::size_t i = 0; i < std::min(kPrefetchAhead, packets.size()); ++i)
+    prefetch_write(packets[i]->data());
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    if (i + kPrefetchAhead < packets.size()) prefetch_write(packets[i + kPrefetchAhead]->data());
+    engine.transform(*packets[i]);
+  }
+}
+
+/// One poll of one stream: take a burst, transform it, send it; what the TX queue does not take is counted
+/// and freed. Returns the packets taken. `room` is the lcore's array of one burst.
+template <Engine E>
+std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, Packets room) noexcept {
+  std::uint16_t count = 0;
+  if constexpr (E::kReceives) {
+    count = stream.rx.burst(room);
+  } else {
+    count = engine.generate(cache, room);
+  }
+  if (count == 0) {
+    if constexpr (E::kSends) {
+      // A sender without packets needs those that its own TX ring holds, at once.
+      if (!E::kReceives || ++stream.empty_polls % kEmptyPollsPerReclaim == 0) (void)stream.tx.burst({});
+    }
+    return 0;
+  }
+  stream.empty_polls = 0;
+  const Packets packets = room.first(count);
+  (E::kReceives ? stream.counters.received : stream.counters.generated).add(count);
+  if constexpr (E::kTouchesData) transform_all(engine, packets);
+  if constexpr (E::kSends) {
+    const std::uint16_t sent = stream.tx.burst(packets);
+    stream.counters.sent.add(sent);
+    if (sent < count) [[unlikely]] {
+      stream.counters.tx_dropped.add(static_cast<std::uint64_t>(count - sent));
+      free_frames(cache, packets.subspan(sent));
+    }
+    return E::kReceives ? count : sent;  // a sender whose ring is full has done no work
+  } else {
+    stream.counters.consumed.add(count);
+    free_frames(cache, packets);
+    return count;
+  }
+}
+
+}  // namespace spinring::testpmd
