@@ -150,15 +150,21 @@ def main():
     with tempfile.TemporaryDirectory(prefix="spinring-install-") as name:
         folder = pathlib.Path(name)
         installed = Installed(build, folder / "root")
-        sources.report([
-            ("meson install", complaint(installed.install)),
-            ("pkg-config names all that is needed", check_pkg_config(installed)),
-            ("every installed header compiles", check_headers(installed, folder)),
-            ("examples/reflector builds by pkg-config alone", build_reflector(installed, folder)),
-            ("reflector --help", check_help(folder)),
-            ("reflector refuses a device that is not there", check_refusal(folder)),
-            ("reflector reflects 100 frames of QEMU's virtio-net", check_reflection(folder)),
-        ])
+        steps = [
+            ("meson install", lambda: complaint(installed.install)),
+            ("pkg-config names all that is needed", lambda: check_pkg_config(installed)),
+            ("every installed header compiles", lambda: check_headers(installed, folder)),
+            ("examples/reflector builds by pkg-config alone", lambda: build_reflector(installed, folder)),
+            ("reflector --help", lambda: check_help(folder)),
+            ("reflector refuses a device that is not there", lambda: check_refusal(folder)),
+            ("reflector reflects 100 frames of QEMU's virtio-net", lambda: check_reflection(folder)),
+        ]
+        cases = []
+        for name, step in steps:
+            # Each step needs the ones before it.
+            broken = next((case for case, complaints in cases if complaints), None)
+            cases.append((name, [f"not run: '{broken}' failed"] if broken else step()))
+        sources.report(cases)
 
 
 if __name__ == "__main__":
