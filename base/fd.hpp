@@ -24,6 +24,8 @@ class Fd {
   ~Fd() { reset(); }
 
   [[nodiscard]] int get() const noexcept { return fd_; }
+  /// Where the descriptor lies, for callbacks that take a pointer; valid while this object stays where it is.
+  [[nodiscard]] int* address() noexcept { return &fd_; }
   [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
   explicit operator bool() const noexcept { return fd_ >= 0; }
 

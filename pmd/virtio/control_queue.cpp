@@ -49,6 +49,11 @@ Result<void> ControlQueue::command(ControlHeader header, std::span<const std::by
     stuck_ = true;
     return fail(Errc::kTimeout, std::string(what) + ": no answer on the control queue", device_);
   }
+  if (ring_.completion(0).id != chain.front()) {
+    stuck_ = true;
+    return fail(Errc::kDeviceFault, std::string(what) + ": the control queue answered another command",
+                device_, 0, "Restart the port");
+  }
   ring_.consume(1);
   for (const std::uint16_t id : chain) ring_.release_id(id);
   if (std::to_integer<std::uint8_t>(buffer_.data()[kAnswerOffset]) != control::kOk) {

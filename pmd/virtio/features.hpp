@@ -48,8 +48,10 @@ class FeatureSet {
 
 /// What the caller of negotiate() wants of features that change the device's behaviour.
 struct Wishes {
-  bool vlan_filter =
-      false;  ///< with CTRL_VLAN negotiated, a device drops tagged frames until their VLAN is added
+  /// MQ without CTRL_VQ: the transport enables the pairs.
+  bool own_queue_pairs = false;
+  /// With CTRL_VLAN negotiated, a device drops tagged frames until their VLAN is added.
+  bool vlan_filter = false;
 };
 
 /// The features to accept of those offered: everything that the driver can use and whose dependencies
@@ -70,6 +72,7 @@ struct Wishes {
     known = known.with(kControlRx).with(kMultiQueue).with(kControlMac);
     if (wishes.vlan_filter) known = known.with(kControlVlan);
   }
+  if (wishes.own_queue_pairs) known = known.with(kMultiQueue);
   return offered.common(known);
 }
 

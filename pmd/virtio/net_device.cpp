@@ -75,11 +75,15 @@ Result<void> NetDevice::read_config() {
       for (std::size_t i = 0; i < mac.size(); ++i) mac[i] = transport_->read_device8(kMac + i);
       return mac;
     });
+    // No address of a NIC: all zeros, or a group's.
+    if ((info_.mac[0] & 1U) != 0 || info_.mac == MacAddress{}) info_.mac = random_mac();
   }
   std::uint16_t pairs = 1;
-  if (offered_.has(Feature::kMultiQueue) && offered_.has(Feature::kControlQueue)) {
+  const bool own_pairs = transport_->enables_pairs_itself();
+  if (offered_.has(Feature::kMultiQueue) && (own_pairs || offered_.has(Feature::kControlQueue))) {
     pairs = transport_->read_consistently([&] { return transport_->read_device16(kMaxVirtqueuePairs); });
-    if (pairs == 0 || pairs > kMaxQueuePairs || 2U * pairs + 1U > transport_->queue_count()) {
+    if (pairs == 0 || pairs > kMaxQueuePairs ||
+        2U * pairs + (own_pairs ? 0U : 1U) > transport_->queue_count()) {
       return fail(Errc::kBadDevice,
                   fmt::format("virtio-net configuration: max_virtqueue_pairs {} with {} queues", pairs,
                               transport_->queue_count()),
@@ -125,9 +129,12 @@ Result<void> NetDevice::negotiate(const StartRequest& request) {
   transport_->add_status(common::DeviceStatus::kAcknowledge(1));
   transport_->add_status(common::DeviceStatus::kDriver(1));
   offered_ = transport_->device_features();
-  negotiated_ = virtio::negotiate(offered_, {.vlan_filter = request.vlan_filter});
+  negotiated_ = virtio::negotiate(
+      offered_, {.own_queue_pairs = transport_->enables_pairs_itself(), .vlan_filter = request.vlan_filter});
   if (!negotiated_.has(Feature::kVersion1))
     return fail(Errc::kFeature, "VIRTIO_F_VERSION_1 is no longer offered", name());
+  if (request.queue_pairs > 1 && !negotiated_.has(Feature::kMultiQueue))
+    return fail(Errc::kFeature, "VIRTIO_NET_F_MQ is no longer offered", name());
   if (auto ok = check_platform(negotiated_); !ok) return ok;
   if (auto accepted = transport_->accept_features(negotiated_); !accepted) return accepted;
   queue_pairs_ = request.queue_pairs;
@@ -187,7 +194,7 @@ Result<void> NetDevice::enable_control_queue() {
 }
 
 Result<void> NetDevice::set_queue_pairs(std::uint16_t pairs) {
-  if (pairs == 1 || !negotiated_.has(Feature::kMultiQueue)) return {};
+  if (pairs == 1 || transport_->enables_pairs_itself()) return {};
   const Le16 data = pairs;
   return control(Feature::kMultiQueue, control::kQueuePairs, as_data(&data, sizeof(data)),
                  "setting the number of queue pairs");

@@ -116,8 +116,11 @@ class VirtioPort final : public BasicPort<Packets> {
     for (std::size_t i = 0; i < config.rx.size(); ++i) {
       if (auto ok = add_rx(config.rx[i], static_cast<std::uint16_t>(2 * i)); !ok) return ok;
     }
-    for (std::size_t i = 0; i < config.tx.size(); ++i) {
-      if (auto ok = add_tx(config.tx[i], static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
+    // 5.1.6.5.6.1: both queues of a pair are set up before the pair is enabled, also when nobody will send on
+    // one.
+    for (std::size_t i = 0; i < config.rx.size(); ++i) {
+      const QueueConfig<Packets>& tx = config.tx[std::min(i, config.tx.size() - 1)];
+      if (auto ok = add_tx(tx, static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
     }
     for (auto& queue : rx_)
       queue->fill();  // 3.1.1: queues may be populated before DRIVER_OK, but not notified

@@ -52,6 +52,8 @@ class Transport {
   [[nodiscard]] virtual std::uint16_t queue_count() const = 0;
   /// Entries that queue `index` can have; 0 if the device does not have it.
   [[nodiscard]] virtual std::uint16_t max_queue_size(std::uint16_t index) = 0;
+  /// True if an enabled queue is one in use, without a command on the control queue (vhost-user).
+  [[nodiscard]] virtual bool enables_pairs_itself() const noexcept { return false; }
   /// Configures and enables the queue; returns its doorbell, to be rung with the queue's index.
   [[nodiscard]] virtual Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
                                                       const QueueAddresses& addresses) = 0;
