@@ -29,11 +29,11 @@ using Frames = std::vector<Bytes>;
 
 struct RigConfig {
   sim::SimNetConfig device;
-  std::uint32_t packets = 1024;
+  std::uint32_t packets = 512;
   std::uint16_t buffer_length = 2304;
   std::uint16_t ring_size = 0;
   std::uint16_t queues = 1;
-  std::size_t memory_bytes = 8U << 20;
+  std::size_t memory_bytes = 2U << 20;
 };
 
 /// The driver and a simulated device with everything that a program would put around them: memory, mapper,
