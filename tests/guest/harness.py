@@ -60,7 +60,7 @@ def install_signals(deadline: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, deadline)
 
 
-def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 240.0) -> NoReturn:
+def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 480.0) -> NoReturn:
     """Runs `test`; whatever happens, the last line says how it went and why."""
     parser = argparse.ArgumentParser(description=(test.__doc__ or name))
     parser.add_argument("--kernel", default="6.12", help="series: 6.1 or 6.12")

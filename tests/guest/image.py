@@ -168,9 +168,17 @@ def payload(programs: dict[str, Path], files: dict[str, bytes]) -> bytes:
     return archive.finish()
 
 
+# What programs load by dlopen(), which ldd does not see: mempool loads libhugetlbfs when hugepages are asked for.
+LOADED_LATER = ("libhugetlbfs.so.0",)
+
+
 def shared_libraries(program: Path) -> list[Path]:
     """What the dynamic loader would load, the loader itself included, under the names that it looks for."""
     done = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
     if "not found" in done.stdout:
         raise HarnessError(f"{program} lacks libraries here:\n{done.stdout}")
-    return [Path(match) for match in re.findall(r"(?:=> )?(/\S+) \(0x", done.stdout)]
+    found = [Path(match) for match in re.findall(r"(?:=> )?(/\S+) \(0x", done.stdout)]
+    folder = next((path.parent for path in found if path.name.startswith("libc.so")), None)
+    if folder is not None:
+        found += [folder / name for name in LOADED_LATER if (folder / name).exists()]
+    return found

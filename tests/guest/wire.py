@@ -149,8 +149,3 @@ def drain(peers: Sequence[StreamPeer], quiet: float = 0.3, limit: float = 10.0) 
             if peer.received:
                 last = time.monotonic()
                 peer.received.clear()
-
-
-def frame(source: bytes, destination: bytes, payload: bytes) -> bytes:
-    """An Ethernet II frame of the local experimental type 0x88b5 (IEEE 802), at least 60 bytes long."""
-    return (destination + source + b"\x88\xb5" + payload).ljust(60, b"\0")
