@@ -13,13 +13,7 @@ namespace spinring::vfio_glue {
 
 Result<Container> Container::open(Sys& sys) {
   SysResult<Fd> fd = sys.open(kPath, O_RDWR);
-  if (!fd) {
-    const int error = fd.error();
-    if (error == ENOENT || error == ENODEV || error == ENXIO) {
-      return tl::unexpected<Error>(no_module_error("open", kPath, "vfio-pci", error));
-    }
-    return tl::unexpected<Error>(open_node_error("open", kPath, error));
-  }
+  if (!fd) return tl::unexpected<Error>(open_container_error("open", kPath, fd.error()));
   Container container(sys, std::move(*fd));
   const SysResult<int> version = sys.ioctl(container.fd(), VFIO_GET_API_VERSION, 0);
   if (!version) return fail(Errc::kKernel, "VFIO_GET_API_VERSION", kPath, version.error());

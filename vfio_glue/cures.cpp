@@ -47,6 +47,13 @@ Error open_node_error(std::string operation, const std::string& path, int system
   }
 }
 
+Error open_container_error(std::string operation, const std::string& path, int system_errno) {
+  if (system_errno == ENOENT || system_errno == ENODEV || system_errno == ENXIO) {
+    return no_module_error(std::move(operation), path, "vfio-pci", system_errno);
+  }
+  return open_node_error(std::move(operation), path, system_errno);
+}
+
 bool driver_is_harmless(const std::string& driver) {
   return driver.empty() || driver == "vfio-pci" || driver == "pci-stub" || driver == "pcieport";
 }

@@ -15,7 +15,9 @@ namespace spinring::vfio_glue {
 /// The module of that name must be loaded. `operation` is what was tried.
 [[nodiscard]] Error no_module_error(std::string operation, std::string subject, const std::string& module,
                                     int system_errno = 0);
-/// A node under /dev/vfio could not be opened: permission, in use, missing, or whatever errno says.
+/// /dev/vfio/vfio could not be opened.
+[[nodiscard]] Error open_container_error(std::string operation, const std::string& path, int system_errno);
+/// A group's node under /dev/vfio could not be opened: permission, in use, missing, or whatever errno says.
 [[nodiscard]] Error open_node_error(std::string operation, const std::string& path, int system_errno);
 /// The group's other devices are in the hands of kernel drivers: lists every device with its driver.
 [[nodiscard]] Error not_viable_error(Sys& sys, int group, std::string operation, int system_errno = 0);

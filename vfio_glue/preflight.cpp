@@ -56,13 +56,13 @@ class Check {
       bad("module vfio_iommu_type1",
           no_module_error("looking for the module", "/sys/module/vfio_iommu_type1", "vfio_iommu_type1"));
     }
-    node(Container::kPath);
+    node(Container::kPath, open_container_error);
   }
 
-  void node(const std::string& path) {
+  void node(const std::string& path, Error (*refusal)(std::string, const std::string&, int)) {
     const SysResult<int> usable = sys_.access(path, R_OK | W_OK);
     if (usable) return good(path);
-    bad(path, open_node_error("access", path, usable.error()));
+    bad(path, refusal("access", path, usable.error()));
   }
 
   void memlock() {
@@ -131,7 +131,7 @@ class Check {
     good(what);
     group(address, info->iommu_group);
     // The node is there only once a device of the group is bound to vfio-pci.
-    if (info->driver == kVfioDriver) node(fmt::format("/dev/vfio/{}", info->iommu_group));
+    if (info->driver == kVfioDriver) node(fmt::format("/dev/vfio/{}", info->iommu_group), open_node_error);
   }
 
   /// Whether the group will be viable once `address` is bound.
