@@ -40,6 +40,6 @@ def check(build, version, config, path, command):
 if __name__ == "__main__":
     build_folder = pathlib.Path(sys.argv[1]).resolve()
     tidy_version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
-    tidy_config = sources.read(".clang-tidy")
+    tidy_config = sources.read(".clang-tidy") + sources.read("tests/.clang-tidy")
     checked = sources.parallel(lambda unit: check(build_folder, tidy_version, tidy_config, *unit), units(build_folder))
     sources.report_files("clang-tidy", checked)
