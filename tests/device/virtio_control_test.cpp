@@ -146,6 +146,9 @@ TEST(VirtioFilter, ANewAddressReplacesTheOld) {
 TEST(VirtioFilter, VlansAreFilteredWhenAskedFor) {
   Lab lab;
   lab.start({.promiscuous = false, .vlan_filter = true});
+  // QUIRK(QEMU 8.2 to 10.0): the table starts full after a reset, where virtio 1.3, 5.1.6.5.3 has it empty.
+  for (const std::uint16_t vlan : std::array<std::uint16_t, 3>{5, 6, 4095})
+    must(lab.port->set_vlan_filter(vlan, false));
   const std::vector<Frame> all = {tagged(5), tagged(6), tagged(4095), make_frame(70, 1, kMac)};
   EXPECT_EQ(let_through(lab, all), std::vector<Frame>{all[3]});
   must(lab.port->set_vlan_filter(5, true));

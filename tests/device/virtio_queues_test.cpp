@@ -1,0 +1,287 @@
+// Several queue pairs. QEMU's socket netdevs have one queue; a tap has as many as it is asked for. So these
+// tests run in a network namespace of their own with a tap in it (as root, or through a user namespace), and
+// the far end is a packet socket.
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "pmd/errors.hpp"
+#include "tests/device/virtio_lab.hpp"
+
+namespace spinring::test {
+namespace {
+
+constexpr const char* kTap = "sr0";
+constexpr std::size_t kUdpHeader = 14 + 20 + 8;
+constexpr std::uint32_t kMagic = 0x73706e72;
+
+/// A UDP frame of flow `flow` with number `number` in it: taps spread flows over their queues.
+Frame flow_frame(std::uint16_t flow, std::uint32_t number) {
+  Frame frame = make_frame(100, number, kMac);
+  const std::uint8_t headers[] = {0x08, 0, 0x45, 0,  0, 86, 0, 0,  0, 0, 64,
+                                  17,   0, 0,    10, 0, 0,  1, 10, 0, 0, 2};
+  std::memcpy(frame.data() + 12, headers, sizeof headers);
+  std::uint32_t sum = 0;
+  for (std::size_t i = 14; i < 34; i += 2) sum += static_cast<std::uint32_t>(frame[i] << 8 | frame[i + 1]);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  frame[24] = static_cast<std::uint8_t>(~sum >> 8);
+  frame[25] = static_cast<std::uint8_t>(~sum);
+  const std::uint8_t udp[] = {static_cast<std::uint8_t>(0x40 | (flow >> 8 & 0x3f)),
+                              static_cast<std::uint8_t>(flow),
+                              0x12,
+                              0x34,
+                              0,
+                              66,
+                              0,
+                              0};
+  std::memcpy(frame.data() + 34, udp, sizeof udp);
+  std::memcpy(frame.data() + kUdpHeader, &kMagic, sizeof kMagic);
+  std::memcpy(frame.data() + kUdpHeader + 4, &number, sizeof number);
+  return frame;
+}
+
+/// The number in one of our frames; nothing for what the kernel sends by itself (neighbour discovery and the
+/// like).
+std::optional<std::uint32_t> number_of(const Frame& frame) {
+  if (frame.size() < kUdpHeader + 8 || std::memcmp(frame.data() + kUdpHeader, &kMagic, sizeof kMagic) != 0) {
+    return std::nullopt;
+  }
+  std::uint32_t number = 0;
+  std::memcpy(&number, frame.data() + kUdpHeader + 4, sizeof number);
+  return number;
+}
+
+void write_file(const char* path, const std::string& text) { std::ofstream(path) << text; }
+
+/// A network namespace for this process, empty but for what we put there. The reason if that cannot be.
+std::string enter_namespace() {
+  const uid_t user = ::getuid();
+  const gid_t group = ::getgid();
+  if (::access("/dev/net/tun", R_OK | W_OK) != 0) return std::string("/dev/net/tun: ") + std::strerror(errno);
+  if (user == 0 && ::unshare(CLONE_NEWNET) == 0) return "";
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+    return std::string("no network namespace without root: ") + std::strerror(errno);
+  }
+  write_file("/proc/self/setgroups", "deny");
+  write_file("/proc/self/uid_map", "0 " + std::to_string(user) + " 1");
+  write_file("/proc/self/gid_map", "0 " + std::to_string(group) + " 1");
+  return "";
+}
+
+/// The host's side of the tap.
+class TapPeer {
+ public:
+  TapPeer() : socket_(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    ifreq request{};
+    std::strcpy(request.ifr_name, kTap);
+    request.ifr_flags = IFF_UP;
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(ETH_P_ALL);
+    address.sll_ifindex = static_cast<int>(::if_nametoindex(kTap));
+    const int buffer = 4 << 20;
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+    if (::ioctl(socket_.get(), SIOCSIFFLAGS, &request) != 0 ||
+        ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+      throw std::runtime_error(std::string("tap: ") + std::strerror(errno));
+    }
+  }
+
+  void send(const Frame& frame) const {
+    const Deadline deadline(kPatience);
+    while (::send(socket_.get(), frame.data(), frame.size(), 0) != static_cast<ssize_t>(frame.size())) {
+      ASSERT_TRUE((errno == ENOBUFS || errno == EAGAIN) && !deadline.passed()) << std::strerror(errno);
+      std::this_thread::sleep_for(1ms);
+    }
+  }
+
+  /// The next frame of ours that the device sent.
+  [[nodiscard]] std::optional<Frame> receive(Deadline deadline) const {
+    while (true) {
+      Frame frame(2048);
+      sockaddr_ll from{};
+      socklen_t length = sizeof from;
+      const ssize_t got = ::recvfrom(socket_.get(), frame.data(), frame.size(), 0,
+                                     reinterpret_cast<sockaddr*>(&from), &length);
+      if (got > 0) {
+        frame.resize(static_cast<std::size_t>(got));
+        if (from.sll_pkttype != PACKET_OUTGOING && number_of(frame)) return frame;
+        continue;
+      }
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline.left()).count();
+      if (left <= 0) return std::nullopt;
+      pollfd ready{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+      ::poll(&ready, 1, static_cast<int>(left));
+    }
+  }
+
+ private:
+  Fd socket_;
+};
+
+LabConfig tap_config(unsigned queues) {
+  const std::string count = std::to_string(queues);
+  return {.properties = ",mq=on,vectors=" + std::to_string(2 * queues + 2),
+          .netdev =
+              std::string("tap,id=n0,script=no,downscript=no,vhost=off,ifname=") + kTap + ",queues=" + count};
+}
+
+class Queues : public testing::TestWithParam<unsigned> {};
+
+TEST_P(Queues, FramesArriveOnAllAndLeaveByAll) {
+  const unsigned queues = GetParam();
+  Lab lab(tap_config(queues));
+  const TapPeer peer;
+  EXPECT_EQ(lab.port->info().max_rx_queues, queues);
+  EXPECT_EQ(lab.port->info().max_tx_queues, queues);
+  lab.start({.queues = static_cast<std::uint16_t>(queues)});
+
+  constexpr std::uint32_t kCount = 2000;
+  std::set<std::uint32_t> numbers;
+  std::vector<unsigned> by_queue(queues);
+  std::uint32_t next = 0;
+  const Deadline deadline(kPatience);
+  while (numbers.size() < kCount && !deadline.passed()) {
+    // In portions that the tap's queue holds: a tap drops what nobody fetches.
+    for (; next < kCount && next < numbers.size() + 100; ++next)
+      peer.send(flow_frame(static_cast<std::uint16_t>(next % 64), next));
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+      for (const Frame& frame : lab.receive(32, 32, queue, 0s)) {
+        const std::optional<std::uint32_t> number = number_of(frame);
+        if (!number) continue;
+        EXPECT_EQ(frame, flow_frame(static_cast<std::uint16_t>(*number % 64), *number));
+        EXPECT_TRUE(numbers.insert(*number).second) << "received twice";
+        ++by_queue[queue];
+      }
+    }
+  }
+  EXPECT_EQ(numbers.size(), kCount);
+  for (unsigned queue = 0; queue < queues; ++queue) EXPECT_GT(by_queue[queue], 0U) << "queue " << queue;
+
+  for (std::uint16_t queue = 0; queue < queues; ++queue) {
+    std::vector<Frame> frames;
+    for (std::uint32_t i = 0; i < 100; ++i) frames.push_back(flow_frame(queue, queue * 1000U + i));
+    lab.send(frames, 32, queue);
+    for (const Frame& frame : frames)
+      EXPECT_EQ(peer.receive(Deadline(kPatience)), frame) << "queue " << queue;
+    EXPECT_EQ(lab.port->tx_stats(queue).packets, frames.size());
+  }
+  lab.stop();
+}
+
+TEST_P(Queues, AThreadForEachQueueEchoesAll) {
+  const unsigned queues = GetParam();
+  Lab lab(tap_config(queues));
+  const TapPeer peer;
+  std::vector<std::unique_ptr<mempool::PoolCache>> caches;
+  pmd::PortConfig<pmd::SpinringPackets> config;
+  for (unsigned i = 0; i < queues; ++i) {
+    caches.push_back(std::make_unique<mempool::PoolCache>(*lab.pool));
+    config.rx.push_back({128, caches.back().get()});
+    config.tx.push_back({128, caches.back().get()});
+  }
+  must(lab.port->start(config));
+
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> lcores;
+  for (std::uint16_t queue = 0; queue < queues; ++queue) {
+    lcores.emplace_back([&, queue] {
+      const auto rx = lab.port->rx(queue);
+      const auto tx = lab.port->tx(queue);
+      mempool::Packet* packets[32];
+      while (!stop.load()) {
+        std::span<mempool::Packet*> left(packets, rx.burst(packets));
+        // Two CPUs, and more threads than that: let QEMU run where there is nothing to do.
+        if (left.empty()) std::this_thread::yield();
+        while (!left.empty() && !stop.load()) left = left.subspan(tx.burst(left));
+        for (mempool::Packet* packet : left) caches[queue]->put_chain(packet);
+      }
+    });
+  }
+  constexpr std::uint32_t kCount = 2000;
+  std::set<std::uint32_t> echoed;
+  std::uint32_t next = 0;
+  const Deadline deadline(kPatience);
+  while (echoed.size() < kCount && !deadline.passed()) {
+    for (; next < kCount && next < echoed.size() + 100; ++next) {
+      peer.send(flow_frame(static_cast<std::uint16_t>(next % 64), next));
+      must(lab.port->check());  // the control plane uses the same socket to QEMU
+    }
+    while (const std::optional<Frame> frame = peer.receive(Deadline(1ms))) {
+      const std::uint32_t number = number_of(*frame).value();
+      EXPECT_EQ(*frame, flow_frame(static_cast<std::uint16_t>(number % 64), number));
+      EXPECT_TRUE(echoed.insert(number).second) << "echoed twice";
+    }
+  }
+  stop.store(true);
+  for (std::thread& lcore : lcores) lcore.join();
+  EXPECT_EQ(echoed.size(), kCount);
+  lab.port->stop();
+  caches.clear();
+  lab.expect_whole_pool();
+}
+
+INSTANTIATE_TEST_SUITE_P(Virtio, Queues, testing::Values(1U, 2U, 3U, 4U),
+                         [](const auto& test) { return std::to_string(test.param); });
+
+TEST(Queues, FewerThanTheDeviceHasMayBeUsed) {
+  Lab lab(tap_config(4));
+  const TapPeer peer;
+  for (const std::uint16_t queues :
+       {std::uint16_t{1}, std::uint16_t{3}, std::uint16_t{4}, std::uint16_t{2}}) {
+    lab.start({.queues = queues});
+    // Whatever the flow, it arrives on a queue that is polled.
+    std::size_t received = 0;
+    for (std::uint16_t flow = 0; flow < 64; ++flow) peer.send(flow_frame(flow, flow));
+    const Deadline deadline(kPatience);
+    while (received < 64 && !deadline.passed()) {
+      for (std::uint16_t queue = 0; queue < queues; ++queue) {
+        for (const Frame& frame : lab.receive(32, 32, queue, 0s)) received += number_of(frame) ? 1 : 0;
+      }
+    }
+    EXPECT_EQ(received, 64U) << queues << " queues";
+    lab.stop();
+  }
+  pmd::PortConfig<pmd::SpinringPackets> config;
+  for (int i = 0; i < 5; ++i) {
+    config.rx.push_back({0, lab.cache.get()});
+    config.tx.push_back({0, lab.cache.get()});
+  }
+  const auto refused = lab.port->start(config);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, pmd::Errc::kBadArgument);
+}
+
+}  // namespace
+}  // namespace spinring::test
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (std::system("qemu-system-x86_64 --version >/dev/null 2>&1") != 0) {
+    std::puts("skipped: there is no qemu-system-x86_64 in PATH (apt-get install qemu-system-x86)");
+    return 77;
+  }
+  const std::string refused = spinring::test::enter_namespace();
+  if (!refused.empty()) {
+    std::printf("skipped: several queues need a tap device: %s\n", refused.c_str());
+    return 77;
+  }
+  return RUN_ALL_TESTS();
+}
