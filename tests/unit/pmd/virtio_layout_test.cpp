@@ -1,0 +1,137 @@
+// The driver's own words for the wire against the kernel's: sizes, offsets, numbers.
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "pmd/virtio/common_config.hpp"
+#include "pmd/virtio/features.hpp"
+#include "pmd/virtio/wire.hpp"
+#include "tests/sim/uapi_virtio.hpp"
+
+namespace spinring::pmd::virtio {
+namespace {
+
+// A field of ours against one of theirs: same place, same size.
+#define EXPECT_SAME_FIELD(ours, our_field, theirs, their_field)                                     \
+  static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field), #ours "::" #our_field); \
+  static_assert(sizeof(ours::our_field) == sizeof(theirs::their_field), #ours "::" #our_field " size")
+
+static_assert(sizeof(Descriptor) == sizeof(vring_desc));
+EXPECT_SAME_FIELD(Descriptor, address, vring_desc, addr);
+EXPECT_SAME_FIELD(Descriptor, length, vring_desc, len);
+EXPECT_SAME_FIELD(Descriptor, flags, vring_desc, flags);
+EXPECT_SAME_FIELD(Descriptor, next, vring_desc, next);
+static_assert(kDescNext == VRING_DESC_F_NEXT && kDescWrite == VRING_DESC_F_WRITE);
+
+static_assert(sizeof(AvailHead) == offsetof(vring_avail, ring));
+EXPECT_SAME_FIELD(AvailHead, flags, vring_avail, flags);
+EXPECT_SAME_FIELD(AvailHead, index, vring_avail, idx);
+static_assert(kAvailNoInterrupt == VRING_AVAIL_F_NO_INTERRUPT);
+
+static_assert(sizeof(UsedHead) == offsetof(vring_used, ring));
+EXPECT_SAME_FIELD(UsedHead, flags, vring_used, flags);
+EXPECT_SAME_FIELD(UsedHead, index, vring_used, idx);
+static_assert(sizeof(UsedElement) == sizeof(vring_used_elem));
+EXPECT_SAME_FIELD(UsedElement, id, vring_used_elem, id);
+EXPECT_SAME_FIELD(UsedElement, length, vring_used_elem, len);
+static_assert(kUsedNoNotify == VRING_USED_F_NO_NOTIFY);
+
+static_assert(sizeof(NetHeader) == sizeof(virtio_net_hdr_v1));
+EXPECT_SAME_FIELD(NetHeader, flags, virtio_net_hdr_v1, flags);
+EXPECT_SAME_FIELD(NetHeader, gso_type, virtio_net_hdr_v1, gso_type);
+EXPECT_SAME_FIELD(NetHeader, header_length, virtio_net_hdr_v1, hdr_len);
+EXPECT_SAME_FIELD(NetHeader, gso_size, virtio_net_hdr_v1, gso_size);
+EXPECT_SAME_FIELD(NetHeader, csum_start, virtio_net_hdr_v1, csum_start);
+EXPECT_SAME_FIELD(NetHeader, csum_offset, virtio_net_hdr_v1, csum_offset);
+EXPECT_SAME_FIELD(NetHeader, num_buffers, virtio_net_hdr_v1, num_buffers);
+
+static_assert(sizeof(ControlHeader) == sizeof(virtio_net_ctrl_hdr));
+EXPECT_SAME_FIELD(ControlHeader, command_class, virtio_net_ctrl_hdr, klass);
+EXPECT_SAME_FIELD(ControlHeader, command, virtio_net_ctrl_hdr, cmd);
+
+/// A register of the common configuration: its place and width are those of the field.
+template <class Register>
+constexpr bool is_at(std::size_t offset, std::size_t size) {
+  return Register::kOffset == offset && sizeof(Register::raw) == size;
+}
+#define EXPECT_REGISTER(reg, field) \
+  static_assert(                    \
+      is_at<common::reg>(offsetof(virtio_pci_common_cfg, field), sizeof(virtio_pci_common_cfg::field)))
+
+EXPECT_REGISTER(DeviceFeatureSelect, device_feature_select);
+EXPECT_REGISTER(DeviceFeature, device_feature);
+EXPECT_REGISTER(DriverFeatureSelect, guest_feature_select);
+EXPECT_REGISTER(DriverFeature, guest_feature);
+EXPECT_REGISTER(ConfigMsixVector, msix_config);
+EXPECT_REGISTER(NumQueues, num_queues);
+EXPECT_REGISTER(DeviceStatus, device_status);
+EXPECT_REGISTER(ConfigGeneration, config_generation);
+EXPECT_REGISTER(QueueSelect, queue_select);
+EXPECT_REGISTER(QueueSize, queue_size);
+EXPECT_REGISTER(QueueMsixVector, queue_msix_vector);
+EXPECT_REGISTER(QueueEnable, queue_enable);
+EXPECT_REGISTER(QueueNotifyOff, queue_notify_off);
+static_assert(common::kQueueDesc == VIRTIO_PCI_COMMON_Q_DESCLO);
+static_assert(common::kQueueDriver == VIRTIO_PCI_COMMON_Q_AVAILLO);
+static_assert(common::kQueueDevice == VIRTIO_PCI_COMMON_Q_USEDLO);
+static_assert(common::kSize == sizeof(virtio_pci_common_cfg));
+static_assert(common::kNoVector == VIRTIO_MSI_NO_VECTOR);
+
+TEST(Layout, StatusBits) {
+  using common::DeviceStatus;
+  EXPECT_EQ(DeviceStatus::kAcknowledge(1).raw, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+  EXPECT_EQ(DeviceStatus::kDriver(1).raw, VIRTIO_CONFIG_S_DRIVER);
+  EXPECT_EQ(DeviceStatus::kDriverOk(1).raw, VIRTIO_CONFIG_S_DRIVER_OK);
+  EXPECT_EQ(DeviceStatus::kFeaturesOk(1).raw, VIRTIO_CONFIG_S_FEATURES_OK);
+  EXPECT_EQ(DeviceStatus::kNeedsReset(1).raw, VIRTIO_CONFIG_S_NEEDS_RESET);
+  EXPECT_EQ(DeviceStatus::kFailed(1).raw, VIRTIO_CONFIG_S_FAILED);
+}
+
+TEST(Layout, FeatureBits) {
+  const auto is_bit = [](Feature feature, unsigned bit) {
+    return static_cast<std::uint64_t>(feature) == 1ULL << bit;
+  };
+  EXPECT_TRUE(is_bit(Feature::kMtu, VIRTIO_NET_F_MTU));
+  EXPECT_TRUE(is_bit(Feature::kMac, VIRTIO_NET_F_MAC));
+  EXPECT_TRUE(is_bit(Feature::kMergeableRx, VIRTIO_NET_F_MRG_RXBUF));
+  EXPECT_TRUE(is_bit(Feature::kStatus, VIRTIO_NET_F_STATUS));
+  EXPECT_TRUE(is_bit(Feature::kControlQueue, VIRTIO_NET_F_CTRL_VQ));
+  EXPECT_TRUE(is_bit(Feature::kControlRx, VIRTIO_NET_F_CTRL_RX));
+  EXPECT_TRUE(is_bit(Feature::kControlVlan, VIRTIO_NET_F_CTRL_VLAN));
+  EXPECT_TRUE(is_bit(Feature::kMultiQueue, VIRTIO_NET_F_MQ));
+  EXPECT_TRUE(is_bit(Feature::kControlMac, VIRTIO_NET_F_CTRL_MAC_ADDR));
+  EXPECT_TRUE(is_bit(Feature::kVersion1, VIRTIO_F_VERSION_1));
+  EXPECT_TRUE(is_bit(Feature::kAccessPlatform, VIRTIO_F_ACCESS_PLATFORM));
+  EXPECT_TRUE(is_bit(Feature::kOrderPlatform, VIRTIO_F_ORDER_PLATFORM));
+  EXPECT_TRUE(is_bit(Feature::kSpeedDuplex, VIRTIO_NET_F_SPEED_DUPLEX));
+}
+
+TEST(Layout, DeviceConfiguration) {
+  EXPECT_EQ(net_config::kMac, offsetof(virtio_net_config, mac));
+  EXPECT_EQ(net_config::kStatus, offsetof(virtio_net_config, status));
+  EXPECT_EQ(net_config::kMaxVirtqueuePairs, offsetof(virtio_net_config, max_virtqueue_pairs));
+  EXPECT_EQ(net_config::kMtu, offsetof(virtio_net_config, mtu));
+  EXPECT_EQ(net_config::kSpeed, offsetof(virtio_net_config, speed));
+  EXPECT_EQ(net_config::kDuplex, offsetof(virtio_net_config, duplex));
+  EXPECT_EQ(net_config::kStatusLinkUp, VIRTIO_NET_S_LINK_UP);
+  EXPECT_EQ(kMaxQueuePairs, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MAX);
+}
+
+TEST(Layout, ControlCommands) {
+  const auto is = [](ControlHeader header, unsigned klass, unsigned command) {
+    return header.command_class == klass && header.command == command;
+  };
+  EXPECT_TRUE(is(control::kPromiscuous, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC));
+  EXPECT_TRUE(is(control::kAllMulticast, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLMULTI));
+  EXPECT_TRUE(is(control::kMacTable, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET));
+  EXPECT_TRUE(is(control::kMacAddress, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET));
+  EXPECT_TRUE(is(control::kVlanAdd, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD));
+  EXPECT_TRUE(is(control::kVlanDelete, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL));
+  EXPECT_TRUE(is(control::kQueuePairs, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET));
+  EXPECT_EQ(control::kOk, VIRTIO_NET_OK);
+}
+
+}  // namespace
+}  // namespace spinring::pmd::virtio
