@@ -61,7 +61,7 @@ Structure find_structure(PciFunction& function, std::uint8_t type) {
 
 class QtestBus : public testing::Test {
  protected:
-  std::unique_ptr<mempool::Memory> memory_ = make_memory(16);
+  std::unique_ptr<mempool::Memory> memory_ = make_memory(4);
 };
 
 TEST_F(QtestBus, FindsTheDeviceAndItsBars) {
@@ -205,6 +205,7 @@ class HandDrivenReceiver {
     set_status(status_ | VIRTIO_CONFIG_S_DRIVER_OK);
   }
 
+  [[nodiscard]] RegionId region() const { return block_.region(); }
   void ring() const { doorbell_.ring(0); }
   [[nodiscard]] bool received() const {
     const auto* used = reinterpret_cast<const vring_used*>(block_.data() + kUsed);
@@ -265,7 +266,7 @@ TEST_F(QtestBus, ADeviceReachesMemoryTakenLater) {
   FramePeer peer(dir.file("wire"));
   auto machine = must(QtestMachine::start(*memory_, device_on_cable(dir.file("wire"))));
   auto function = must(machine->function(0));
-  must(memory_->grow({.bytes = 8UL << 20, .hugepages = false}));
+  must(memory_->grow({.bytes = 2UL << 20, .hugepages = false}));
   ASSERT_EQ(memory_->regions().size(), 2U);
   // Fill the first region, so that the ring comes to lie in the second.
   std::vector<mempool::DmaBlock> filler;
@@ -277,6 +278,7 @@ TEST_F(QtestBus, ADeviceReachesMemoryTakenLater) {
   }
   filler.pop_back();
   HandDrivenReceiver receiver(*function, *memory_);
+  ASSERT_EQ(receiver.region(), memory_->regions()[1].id);
   receiver.ring();
   const Frame frame = make_frame(60, 8, kMac);
   ASSERT_TRUE(peer.send(frame, Deadline(5s)));

@@ -155,9 +155,9 @@ class Loop {
   }
 
   // Teardown runs upwards: ports, their QEMU, caches, pool, memory.
-  std::unique_ptr<mempool::Memory> memory_ = make_memory(16);
+  std::unique_ptr<mempool::Memory> memory_ = make_memory(6);
   std::unique_ptr<mempool::Pool> pool_ =
-      must(mempool::Pool::create(*memory_, {.name = "loop", .packets = 4096, .buffer_length = 2304}));
+      must(mempool::Pool::create(*memory_, {.name = "loop", .packets = 4096, .buffer_length = 1024}));
   mempool::PoolCache cache_{*pool_};
   std::unique_ptr<pmd::QtestMachine> machine_;
   std::array<std::unique_ptr<Port>, 2> ports_;

@@ -7,6 +7,9 @@
 namespace spinring::test {
 namespace {
 
+// Under the 8 MiB of locked memory that a user has without root.
+constexpr std::size_t kLabMemory = 7;
+
 pmd::QtestConfig machine_config(const LabConfig& config, const std::string& socket) {
   const std::string netdev =
       config.netdev.empty() ? "stream,id=n0,server=off,addr.type=unix,addr.path=" + socket : config.netdev;
@@ -18,7 +21,7 @@ pmd::QtestConfig machine_config(const LabConfig& config, const std::string& sock
 }  // namespace
 
 Lab::Lab(const LabConfig& config)
-    : memory(make_memory(16)),
+    : memory(make_memory(kLabMemory)),
       pool(must(mempool::Pool::create(
           *memory, {.name = "lab", .packets = config.packets, .buffer_length = config.buffer_length}))),
       cache(std::make_unique<mempool::PoolCache>(*pool)) {

@@ -27,7 +27,7 @@ struct LabConfig {
   std::string properties;
   /// Argument of -netdev after its id; empty: a cable to Lab::peer.
   std::string netdev;
-  std::uint32_t packets = 4096;
+  std::uint32_t packets = 2048;
   std::uint16_t buffer_length = 2304;
 };
 
