@@ -24,7 +24,7 @@ Result<unsigned long> choose_type(const Container& container, bool no_iommu) {
                 "kernel must have CONFIG_VFIO_NOIOMMU)");
   }
   // v2 first: v1 lets an unmap cut a mapping in two, and some of its providers map 4 KiB at a time.
-  for (const unsigned long type : {VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU}) {
+  for (const unsigned long type : {std::uint64_t{VFIO_TYPE1v2_IOMMU}, std::uint64_t{VFIO_TYPE1_IOMMU}}) {
     Result<bool> offered = container.supports(type);
     if (!offered) return fail(std::move(offered));
     if (*offered) return type;

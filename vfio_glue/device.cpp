@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "vfio_glue/errors.hpp"
+#include "vfio_glue/info_chain.hpp"
 #include "vfio_glue/reset.hpp"
 
 namespace spinring::vfio_glue {
@@ -44,7 +45,7 @@ Device::~Device() {
 }
 
 Result<void> Device::read_info() {
-  vfio_device_info info{};
+  auto info = zeroed<vfio_device_info>();
   info.argsz = sizeof(info);
   const SysResult<int> done = ioctl_with(sys_, fd_.get(), VFIO_DEVICE_GET_INFO, &info);
   if (!done) return fail(Errc::kKernel, "VFIO_DEVICE_GET_INFO", name_, done.error());

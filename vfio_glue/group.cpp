@@ -9,6 +9,7 @@
 #include "base/log.hpp"
 #include "vfio_glue/cures.hpp"
 #include "vfio_glue/errors.hpp"
+#include "vfio_glue/info_chain.hpp"
 
 namespace spinring::vfio_glue {
 
@@ -27,7 +28,7 @@ Result<Group> Group::open(Sys& sys, int number, bool no_iommu) {
 }
 
 Result<void> Group::check_viable() const {
-  vfio_group_status status{};
+  auto status = zeroed<vfio_group_status>();
   status.argsz = sizeof(status);
   const SysResult<int> done = ioctl_with(*sys_, fd_.get(), VFIO_GROUP_GET_STATUS, &status);
   if (!done) return fail(Errc::kKernel, "VFIO_GROUP_GET_STATUS", path_, done.error());

@@ -20,6 +20,15 @@ namespace spinring::vfio_glue {
 /// The largest answer that is asked for again; the kernel's own are well under a page.
 inline constexpr std::size_t kMaxInfoBytes = 64 * 1024;
 
+/// A kernel struct with every byte 0. (`T{}` will not do: many end in a flexible array, and initialising one
+/// is an extension.)
+template <class T>
+[[nodiscard]] T zeroed() noexcept {
+  T value;
+  std::memset(&value, 0, sizeof(value));
+  return value;
+}
+
 /// Runs an info ioctl. When the whole answer needs more room than `question` has, the kernel sets argsz to
 /// what it needs and leaves cap_offset 0; it is asked again with that much.
 template <class Info>
@@ -45,7 +54,7 @@ template <class Info>
 /// The fixed part of an answer.
 template <class Info>
 [[nodiscard]] Info fixed_part(std::span<const std::byte> answer) {
-  Info info{};
+  Info info = zeroed<Info>();
   std::memcpy(&info, answer.data(), std::min(sizeof(info), answer.size()));
   return info;
 }
@@ -58,7 +67,7 @@ template <class Info>
   std::uint32_t at = first;
   while (at != 0 && answer.size() >= sizeof(vfio_info_cap_header) &&
          at <= answer.size() - sizeof(vfio_info_cap_header)) {
-    vfio_info_cap_header header{};
+    auto header = zeroed<vfio_info_cap_header>();
     std::memcpy(&header, answer.data() + at, sizeof(header));
     if (header.id == id) return answer.subspan(at);
     if (header.next <= at) break;

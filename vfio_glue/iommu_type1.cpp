@@ -59,8 +59,8 @@ Type1Mapper::~Type1Mapper() {
 
 Result<void> Type1Mapper::refresh() {
   Result<std::vector<std::byte>> answer =
-      query_info(*sys_, container_fd_, VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info{}, "VFIO_IOMMU_GET_INFO",
-                 Container::kPath);
+      query_info(*sys_, container_fd_, VFIO_IOMMU_GET_INFO, zeroed<vfio_iommu_type1_info>(),
+                 "VFIO_IOMMU_GET_INFO", Container::kPath);
   if (!answer) return fail(std::move(answer));
   const auto info = fixed_part<vfio_iommu_type1_info>(*answer);
   const std::uint32_t first = (info.flags & VFIO_IOMMU_INFO_CAPS) != 0 ? info.cap_offset : 0;
@@ -82,7 +82,7 @@ Result<Iova> Type1Mapper::map(const MemoryRegion& region) {
   if (!iova) return tl::unexpected<Error>(aperture_error(region));
 
   // The whole region in one mapping: the kernel then uses the largest IOMMU pages that the memory allows.
-  vfio_iommu_type1_dma_map request{};
+  auto request = zeroed<vfio_iommu_type1_dma_map>();
   request.argsz = sizeof(request);
   request.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
   request.vaddr = reinterpret_cast<std::uint64_t>(region.va);
@@ -108,7 +108,7 @@ void Type1Mapper::unmap(const MemoryRegion& region) noexcept {
 }
 
 void Type1Mapper::unmap(const Entry& entry) noexcept {
-  vfio_iommu_type1_dma_unmap request{};
+  auto request = zeroed<vfio_iommu_type1_dma_unmap>();
   request.argsz = sizeof(request);
   request.iova = entry.iova;
   request.size = entry.length;

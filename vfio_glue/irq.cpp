@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "vfio_glue/errors.hpp"
+#include "vfio_glue/info_chain.hpp"
 
 namespace spinring::vfio_glue {
 namespace {
@@ -21,7 +22,7 @@ static_assert(static_cast<int>(IrqKind::kRequest) == VFIO_PCI_REQ_IRQ_INDEX);
 /// struct vfio_irq_set with the eventfds behind it.
 std::vector<std::byte> trigger_request(IrqKind kind, const std::vector<Fd>& events) {
   std::vector<std::byte> request(sizeof(vfio_irq_set) + events.size() * sizeof(std::int32_t));
-  vfio_irq_set header{};
+  auto header = zeroed<vfio_irq_set>();
   header.argsz = static_cast<std::uint32_t>(request.size());
   header.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
   header.index = static_cast<std::uint32_t>(kind);
@@ -55,7 +56,7 @@ const char* to_string(IrqKind kind) noexcept {
 }
 
 Result<unsigned> count_irqs(Sys& sys, int device_fd, const std::string& name, IrqKind kind) {
-  vfio_irq_info info{};
+  auto info = zeroed<vfio_irq_info>();
   info.argsz = sizeof(info);
   info.index = static_cast<std::uint32_t>(kind);
   const SysResult<int> done = ioctl_with(sys, device_fd, VFIO_DEVICE_GET_IRQ_INFO, &info);
@@ -111,7 +112,7 @@ IrqVectors::~IrqVectors() {
   // DATA_NONE, count 0, ACTION_TRIGGER takes all vectors of the kind down. If it fails, closing the device
   // does the same.
   if (!armed_) return;
-  vfio_irq_set request{};
+  auto request = zeroed<vfio_irq_set>();
   request.argsz = sizeof(request);
   request.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
   request.index = static_cast<std::uint32_t>(kind_);
@@ -123,7 +124,7 @@ int IrqVectors::event_fd(unsigned vector) const noexcept {
 }
 
 Result<void> IrqVectors::act(std::uint32_t action, const char* operation) const {
-  vfio_irq_set request{};
+  auto request = zeroed<vfio_irq_set>();
   request.argsz = sizeof(request);
   request.flags = VFIO_IRQ_SET_DATA_NONE | action;
   request.index = static_cast<std::uint32_t>(kind_);

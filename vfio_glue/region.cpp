@@ -34,7 +34,7 @@ std::vector<MmapArea> sparse_areas(std::span<const std::byte> capability, std::u
 }  // namespace
 
 Result<RegionInfo> query_region(Sys& sys, int device_fd, const std::string& name, std::uint32_t index) {
-  vfio_region_info question{};
+  auto question = zeroed<vfio_region_info>();
   question.index = index;
   Result<std::vector<std::byte>> answer =
       query_info(sys, device_fd, VFIO_DEVICE_GET_REGION_INFO, question, "VFIO_DEVICE_GET_REGION_INFO",

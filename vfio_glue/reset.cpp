@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "vfio_glue/errors.hpp"
+#include "vfio_glue/info_chain.hpp"
 
 namespace spinring::vfio_glue {
 
@@ -24,7 +25,7 @@ Result<std::vector<ResetPeer>> reset_peers(Sys& sys, int device_fd, const PciAdd
   std::size_t room = 0;
   for (int attempt = 0; attempt < 4; ++attempt) {
     std::vector<std::byte> answer(sizeof(vfio_pci_hot_reset_info) + room * sizeof(vfio_pci_dependent_device));
-    vfio_pci_hot_reset_info header{};
+    auto header = zeroed<vfio_pci_hot_reset_info>();
     header.argsz = static_cast<std::uint32_t>(answer.size());
     std::memcpy(answer.data(), &header, sizeof(header));
     const SysResult<int> done = ioctl_with(sys, device_fd, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, answer.data());
@@ -43,7 +44,7 @@ Result<std::vector<ResetPeer>> reset_peers(Sys& sys, int device_fd, const PciAdd
     }
     std::vector<ResetPeer> peers;
     for (std::size_t i = 0; i < std::min<std::size_t>(header.count, room); ++i) {
-      vfio_pci_dependent_device device{};
+      auto device = zeroed<vfio_pci_dependent_device>();
       std::memcpy(&device, answer.data() + sizeof(header) + i * sizeof(device), sizeof(device));
       peers.push_back(
           {PciAddress{device.segment, device.bus, static_cast<std::uint8_t>(PCI_SLOT(device.devfn)),
@@ -62,7 +63,7 @@ Result<void> reset_bus(Sys& sys, int device_fd, const PciAddress& address, const
   if (!fds) return fail(std::move(fds));
 
   std::vector<std::byte> request(sizeof(vfio_pci_hot_reset) + fds->size() * sizeof(std::int32_t));
-  vfio_pci_hot_reset header{};
+  auto header = zeroed<vfio_pci_hot_reset>();
   header.argsz = static_cast<std::uint32_t>(request.size());
   header.count = static_cast<std::uint32_t>(fds->size());
   std::memcpy(request.data(), &header, sizeof(header));

@@ -17,6 +17,14 @@ namespace {
 
 using vfio_glue::IovaRange;
 
+/// `T{}` would initialise the flexible arrays at the ends of these structs, which is an extension.
+template <class T>
+T zeroed() {
+  T value;
+  std::memset(&value, 0, sizeof(value));
+  return value;
+}
+
 template <class T>
 T* as(unsigned long argument) {
   return reinterpret_cast<T*>(argument);
@@ -116,10 +124,10 @@ FakeKernel::Answer FakeKernel::iommu_info(const Container& container, unsigned l
     std::memcpy(at, &capability, sizeof(capability));
     return std::exchange(at, at + size);
   };
-  put(vfio_iommu_type1_info_cap_migration{}, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, migration, false);
+  put(zeroed<vfio_iommu_type1_info_cap_migration>(), VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, migration, false);
   offset += static_cast<std::uint32_t>(migration);
   if (report_ranges) {
-    vfio_iommu_type1_info_cap_iova_range header{};
+    auto header = zeroed<vfio_iommu_type1_info_cap_iova_range>();
     header.nr_iovas = static_cast<__u32>(valid.size());
     std::byte* capability = put(header, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, iova, false) + sizeof(header);
     for (const IovaRange& range : valid) {
@@ -129,7 +137,7 @@ FakeKernel::Answer FakeKernel::iommu_info(const Container& container, unsigned l
     }
     offset += static_cast<std::uint32_t>(iova);
   }
-  vfio_iommu_type1_info_dma_avail avail{};
+  auto avail = zeroed<vfio_iommu_type1_info_dma_avail>();
   avail.avail = dma_entry_limit - static_cast<__u32>(container.maps.size());
   put(avail, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(avail), true);
   return 0;

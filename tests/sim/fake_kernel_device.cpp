@@ -16,6 +16,14 @@ namespace {
 
 constexpr std::uint64_t kRegionShift = 40;  // VFIO_PCI_OFFSET_SHIFT
 
+/// `T{}` would initialise the flexible arrays at the ends of these structs, which is an extension.
+template <class T>
+T zeroed() {
+  T value;
+  std::memset(&value, 0, sizeof(value));
+  return value;
+}
+
 template <class T>
 T* as(unsigned long argument) {
   return reinterpret_cast<T*>(argument);
@@ -87,9 +95,9 @@ FakeKernel::Answer FakeKernel::region_info(FakeDevice& device, unsigned long arg
     return at;
   };
   std::size_t last = 0;
-  if (bar.msix_capability) last = grow(vfio_info_cap_header{}, VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 0);
+  if (bar.msix_capability) last = grow(zeroed<vfio_info_cap_header>(), VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 0);
   if (!bar.sparse.empty()) {
-    vfio_region_info_cap_sparse_mmap sparse{};
+    auto sparse = zeroed<vfio_region_info_cap_sparse_mmap>();
     sparse.nr_areas = static_cast<__u32>(bar.sparse.size());
     last = grow(sparse, VFIO_REGION_INFO_CAP_SPARSE_MMAP,
                 bar.sparse.size() * sizeof(vfio_region_sparse_mmap_area));

@@ -1,0 +1,55 @@
+"""vfio_glue against a real kernel's VFIO (vfio_kernel.cpp): binding, maps, interrupts of every kind, resets, refusals,
+hot-unplug."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import ExitStack, closing
+
+from errors import HarnessError
+from harness import Arguments, Report, main
+from machine import Guest, GuestConfig, Nic
+from wire import StreamPeer
+
+PROGRAM = "vfio_kernel"
+LOG = "/tmp/vfio_kernel.log"
+
+
+def run(arguments: Arguments, report: Report) -> None:
+    with ExitStack() as stack:
+        peers = [stack.enter_context(closing(StreamPeer())) for _ in range(3)]
+        nics = [
+            # Two functions of one device, without access control between them: one IOMMU group.
+            Nic(peers[0], "52:54:00:5b:01:01", options="multifunction=on,addr=0x0"),
+            Nic(peers[1], "52:54:00:5b:01:02", options="bus=rp0,addr=0x0.0x1"),
+            Nic(peers[2], "52:54:00:5b:01:03", "igb"),
+        ]
+        config = GuestConfig(arguments.kernel, arguments.iommu, nics, {PROGRAM: arguments.program})
+        guest = stack.enter_context(Guest(config, arguments.logs))
+        report.say(f"the guest is up: {guest.text('uname -r')}, {guest.accelerator}, after {guest.boot_seconds:.1f} s")
+        single = guest.pci_address(2)
+        places = [*guest.pci_address(0).split(), single]  # behind the first port are two functions
+        guest.run(f"{PROGRAM} {' '.join(places)} >{LOG} 2>&1 &")
+        end = time.monotonic() + 120
+        unplugged = False
+        while True:
+            log = guest.text(f"cat {LOG}")
+            if "unplug me" in log and not unplugged:
+                guest.qmp("device_del", id="nic2")
+                unplugged = True
+            if re.search(r"^\[  (PASSED|FAILED)  \] \d+ test", log, re.MULTILINE):
+                break
+            if time.monotonic() > end:
+                raise HarnessError(f"the program is not done:\n{log}")
+            time.sleep(0.2)
+        for line in re.findall(r"^(?:aperture|page sizes|refusal|INTx|MSI|MSI-X|preflight|asked).*$", log, re.MULTILINE):
+            report.say(line)
+        failed = re.findall(r"^\[  FAILED  \] .*$", log, re.MULTILINE)
+        report.check(not failed, f"{len(re.findall('OK ]', log))} checks against the kernel" if not failed else log)
+        time.sleep(0.5)
+        report.check(single not in guest.text("ls /sys/bus/pci/devices"), "the unplugged device has gone")
+
+
+if __name__ == "__main__":
+    main("guest VFIO", run)
