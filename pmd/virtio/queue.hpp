@@ -23,8 +23,8 @@ struct QueueParts {
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
 };
 
-/// State and cold members common to RX and TX queues. Owns the packets that the device holds: give_back(),
-/// after the device was reset, returns them to the cache.
+/// State and cold members common to RX and TX queues. Owns the packets that the device holds: their
+/// give_back(), after the device was reset, returns them to the cache.
 template <PacketPool Packets>
 class Queue {
  public:
@@ -46,12 +46,6 @@ class Queue {
   void set_doorbell(Doorbell doorbell) noexcept { doorbell_ = doorbell; }
   /// True once the device has broken the ring's rules so that it cannot be followed. Any thread.
   [[nodiscard]] bool faulted() const noexcept { return faulted_.load(std::memory_order_relaxed); }
-  /// Returns every packet that the device held. The device was reset, no lcore is in a burst, and none will
-  /// be.
-  void give_back() noexcept {
-    set_faulted();  // whoever polls the queue all the same gets nothing
-    for (std::uint16_t id = 0; id < ring_.size(); ++id) free_chain(std::exchange(slots_[id], nullptr));
-  }
 
  protected:
   ~Queue() = default;
@@ -65,6 +59,15 @@ class Queue {
   [[gnu::cold]] void set_faulted() noexcept { faulted_.store(true, std::memory_order_relaxed); }
   void publish() noexcept {
     if (ring_.publish()) doorbell_.ring(index_);
+  }
+  /// Hands every packet that the device held to `free`. The device was reset, no lcore is in a burst, and
+  /// none will be.
+  template <class Free>
+  void release_held(Free free) noexcept {
+    set_faulted();  // whoever polls the queue all the same gets nothing
+    for (std::uint16_t id = 0; id < ring_.size(); ++id) {
+      if (Packet* const packet = std::exchange(slots_[id], nullptr); packet != nullptr) free(packet);
+    }
   }
   void free_chain(Packet* head) noexcept {
     while (head != nullptr) {

@@ -26,7 +26,13 @@ template <PacketPool Packets>
 class RxQueueBase : public Queue<Packets> {
  public:
   using Queue<Packets>::Queue;
-  virtual ~RxQueueBase() { this->give_back(); }
+  virtual ~RxQueueBase() { give_back(); }
+
+  /// Returns every packet that the device held; the device was reset. Each is a single buffer whose `next`
+  /// nobody has set: it must not be followed.
+  void give_back() noexcept {
+    this->release_held([this](typename Packets::Packet* packet) { this->cache_->put({&packet, 1}); });
+  }
 
   /// Offers as many packets as the ring takes and the pool has; before the first burst.
   void fill() noexcept { refill(1); }

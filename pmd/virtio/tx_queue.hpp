@@ -35,7 +35,12 @@ class TxQueueBase : public Queue<Packets> {
         descriptors_(std::make_unique<std::uint16_t[]>(this->ring_.size())),
         empty_header_(empty_header),
         reclaim_threshold_(static_cast<std::uint16_t>(this->ring_.size() / 2)) {}
-  virtual ~TxQueueBase() { this->give_back(); }
+  virtual ~TxQueueBase() { give_back(); }
+
+  /// Returns every packet that the device held, with all segments; the device was reset.
+  void give_back() noexcept {
+    this->release_held([this](Packet* head) { this->free_chain(head); });
+  }
 
   [[nodiscard]] TxStats stats() const noexcept {
     return {packets_.value(), bytes_.value(), ring_full_.value(), rejected_.value(),
