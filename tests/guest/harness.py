@@ -30,9 +30,9 @@ class Arguments:
 class Report:
     """Progress lines with the elapsed time, and the checks of a test."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, elapsed: float = 0.0) -> None:
         self.name = name
-        self._start = time.monotonic()
+        self._start = time.monotonic() - elapsed
 
     def say(self, text: str) -> None:
         print(f"[{time.monotonic() - self._start:6.1f} s] {text}", flush=True)

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Shows what spinring does: installs what is missing, builds, boots a guest with a virtual IOMMU, and lets two network
+# namespaces of this machine reach each other only through spinring-testpmd in the guest:
+#   ./demo.sh [--nic virtio] [--kernel 6.12|6.1] [--iommu intel|virtio] [--no-install]
+# Without root the frames come from this script over unix sockets instead of from namespaces.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+install=yes
+arguments=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --no-install) install= ;;
+    --nic | --kernel | --iommu)
+      [ $# -ge 2 ] || { echo "demo.sh: $1 needs a value" >&2 && exit 2; }
+      arguments+=("$1" "$2") && shift
+      ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    *) echo "demo.sh: unknown argument $1; see ./demo.sh --help" >&2 && exit 2 ;;
+  esac
+  shift
+done
+
+SECONDS=0
+say() { printf '[%5d s] %s\n' "$SECONDS" "$*"; }
+
+say "packages"
+if [ -n "$install" ]; then config/install.sh; fi
+say "building spinring-testpmd (g++, release) in build/demo"
+[ -e build/demo/build.ninja ] || meson setup build/demo -Dbench=disabled >build-demo.log 2>&1 ||
+  { tail -n 20 build-demo.log >&2 && exit 1; }
+rm -f build-demo.log
+ninja -C build/demo apps/testpmd/spinring-testpmd | tail -n 1
+say "the guest's kernel"
+config/fetch_kernels.sh 6.12
+exec python3 tests/guest/demo.py --program build/demo/apps/testpmd/spinring-testpmd --logs build/demo/guest \
+  --elapsed "$SECONDS" ${arguments[@]+"${arguments[@]}"}

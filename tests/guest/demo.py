@@ -1,0 +1,150 @@
+"""The demonstration behind demo.sh: two hosts, a guest between them, and spinring-testpmd forwarding in it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import traffic
+import traffic_tcp
+from errors import HarnessError, Unavailable
+from forwarder import PROGRAM, Forwarder
+from harness import Report, install_signals
+from machine import Guest, GuestConfig, Nic
+from namespaces import Host
+from wire import StreamPeer
+
+MODELS = {"virtio": "virtio-net-pci"}
+MACS = ("52:54:00:de:00:01", "52:54:00:de:00:02")
+DEADLINE = 600.0
+SOCKET_BYTES = 32 << 20
+TABLE = ("port", "PCI address", "group", "rx path", "tx path", "rx packets", "tx packets", "dropped")
+
+
+def boot(stack: ExitStack, report: Report, options: argparse.Namespace, nics: list[Nic]) -> tuple[Guest, Forwarder]:
+    """The guest, with the forwarder running on its two NICs."""
+    config = GuestConfig(options.kernel, options.iommu, nics, {PROGRAM: options.program})
+    report.say(f"booting Linux {options.kernel} behind a virtual IOMMU ({options.iommu}), two {options.nic} NICs")
+    guest = stack.enter_context(Guest(config, options.logs))
+    report.say(f"the guest is up after {guest.boot_seconds:.1f} s under {guest.accelerator}: {guest.text('uname -r')}")
+    addresses = [guest.pci_address(index) for index in range(len(nics))]
+    before = [guest.driver_of(address) or "none" for address in addresses]
+    forwarder = Forwarder(guest, addresses, mode="io")
+    forwarder.start()
+    end = time.monotonic() + 30
+    while any(guest.driver_of(address) != "vfio-pci" for address in addresses):
+        if forwarder.status() is not None or time.monotonic() > end:
+            raise HarnessError(f"the forwarder did not come up:\n{forwarder.log(40)}")
+        time.sleep(0.1)
+    report.say(f"spinring-testpmd forwards between {' and '.join(addresses)}; vfio-pci holds them (before: "
+               f"{', '.join(before)})")
+    return guest, forwarder
+
+
+class Ticker(threading.Thread):
+    """A line each few seconds, so that a slow machine is not taken for a stuck one."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(daemon=True)
+        self._report = report
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(5):
+            self._report.say("...")
+
+    def stop(self) -> None:
+        self._done.set()
+
+
+def between_namespaces(stack: ExitStack, report: Report, options: argparse.Namespace) -> tuple[Guest, Forwarder]:
+    left = stack.enter_context(Host("spinring-left", "10.77.0.1"))
+    right = stack.enter_context(Host("spinring-right", "10.77.0.2"))
+    model = MODELS[options.nic]
+    guest, forwarder = boot(stack, report, options, [Nic(left.tap, MACS[0], model), Nic(right.tap, MACS[1], model)])
+    report.say(f"namespaces {left.name} ({left.address}) and {right.name} ({right.address}) have no other way to each other")
+    ticker = Ticker(report)
+    stack.callback(ticker.stop)
+    ticker.start()
+    traffic_tcp.run_all(report, left, right)
+    ticker.stop()
+    return guest, forwarder
+
+
+def between_sockets(stack: ExitStack, report: Report, options: argparse.Namespace) -> tuple[Guest, Forwarder]:
+    report.say("no root: the frames come from this script over unix sockets, not from network namespaces")
+    left, right = (stack.enter_context(closing(StreamPeer())) for _ in range(2))
+    model = MODELS[options.nic]
+    guest, forwarder = boot(stack, report, options, [Nic(left, MACS[0], model), Nic(right, MACS[1], model)])
+    left.accept()
+    right.accept()
+    traffic.wait_until_forwarding(left, right, 30)
+    probes = [traffic.Stream("echo", left, right, traffic.random_frames(20, 3)),
+              traffic.Stream("reply", right, left, traffic.random_frames(20, 4))]
+    seconds = traffic.exchange(probes, 60)
+    report.check(all(probe.done() for probe in probes), f"20 frames each way, 0 lost, in {seconds:.2f} s")
+    content = os.urandom(SOCKET_BYTES)
+    pieces = [content[at: at + 1486] for at in range(0, len(content), 1486)]
+    frames = [traffic.frame(b"\x02\0\0\0\0\x05", b"\x02\0\0\0\0\x06", len(piece).to_bytes(2, "big") + piece)
+              for piece in pieces]
+    digest = hashlib.sha256(content).hexdigest()
+    seconds = traffic.exchange([traffic.Stream("file", left, right, frames)], 300)
+    report.check(True, f"{SOCKET_BYTES >> 20} MiB in {len(frames)} frames, {seconds:.1f} s, in order and byte for byte "
+                       f"(SHA-256 {digest[:16]}...)")
+    return guest, forwarder
+
+
+def print_table(statistics: dict[str, Any]) -> None:
+    rows = [TABLE]
+    for port in statistics["ports"]:
+        bad = sum(value for queue in port["queues"] for side in ("rx", "tx") for name, value in queue.get(side, {}).items()
+                  if name in ("bad_completions", "truncated", "rejected"))
+        rows.append((str(port["port"]), port["name"], str(port["iommu_group"]), port["rx_path"], port["tx_path"],
+                     str(port["rx"]), str(port["tx"]), str(port["tx_dropped"] + bad)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TABLE))]
+    print()
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    totals = statistics["totals"]
+    cycles = ", ".join(f"{lcore['cycles_per_packet']:.0f}" for lcore in statistics["lcores"] if lcore["packets"])
+    print(f"\n  {totals['rx']} packets received, {totals['tx']} sent in {totals['duration_s']:.1f} s: "
+          f"{totals['rx'] / totals['duration_s']:.0f} packets/s on average, {cycles} cycles per packet in busy polls")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nic", choices=sorted(MODELS), default="virtio")
+    parser.add_argument("--kernel", default="6.12")
+    parser.add_argument("--iommu", choices=("intel", "virtio"), default="intel")
+    parser.add_argument("--program", type=Path, required=True)
+    parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--elapsed", type=float, default=0.0, help="seconds that demo.sh has taken so far")
+    options = parser.parse_args()
+    report = Report("demo", options.elapsed)
+    install_signals(DEADLINE)
+    try:
+        with ExitStack() as stack:
+            scene = between_namespaces if os.geteuid() == 0 else between_sockets
+            guest, forwarder = scene(stack, report, options)
+            status = forwarder.signal("TERM")
+            report.check(status == 0, "SIGTERM ends the forwarder with status 0")
+            statistics = forwarder.statistics()
+            held = [port["name"] for port in statistics["ports"] if guest.driver_of(port["name"]) == "vfio-pci"]
+            report.check(not held, "both NICs are back with the kernel's driver")
+            print_table(statistics)
+    except (HarnessError, Unavailable, OSError) as error:
+        print(f"demo.sh: {error}\nlogs: {options.logs}", file=sys.stderr)
+        return 1
+    report.say("done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
