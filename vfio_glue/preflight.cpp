@@ -127,7 +127,11 @@ class Check {
     const std::string what =
         fmt::format("{} [{:04x}:{:04x}], driver {}, IOMMU group {}", address.to_string(), info->vendor,
                     info->device, info->driver.empty() ? "none" : info->driver, info->iommu_group);
-    if (info->iommu_group == kUngrouped) return bad(what, no_iommu_error(address.to_string()));
+    if (info->iommu_group == kUngrouped) {
+      const Result<bool> later = may_be_grouped_when_bound(sys_, *info);
+      if (later && *later) return good(what + " (known once a driver has it)");
+      return bad(what, no_iommu_error(address.to_string()));
+    }
     good(what);
     group(address, info->iommu_group);
     // The node is there only once a device of the group is bound to vfio-pci.

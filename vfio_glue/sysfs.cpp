@@ -122,4 +122,9 @@ Result<bool> has_iommu(Sys& sys) {
   return fail(Errc::kKernel, "listing", std::string(kGroupsPath), groups.error());
 }
 
+Result<bool> may_be_grouped_when_bound(Sys& sys, const PciDeviceInfo& device) {
+  if (!device.driver.empty()) return false;
+  return has_iommu(sys);
+}
+
 }  // namespace spinring::vfio_glue

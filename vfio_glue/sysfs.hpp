@@ -41,5 +41,8 @@ struct PciDeviceInfo {
 [[nodiscard]] Result<std::vector<PciAddress>> group_devices(Sys& sys, int group);
 /// Whether the kernel has any IOMMU group at all.
 [[nodiscard]] Result<bool> has_iommu(Sys& sys);
+/// Whether a device that has no group may get one when a driver takes it: some IOMMUs (virtio-iommu as a
+/// module) look at a device only then.
+[[nodiscard]] Result<bool> may_be_grouped_when_bound(Sys& sys, const PciDeviceInfo& device);
 
 }  // namespace spinring::vfio_glue

@@ -32,7 +32,8 @@ struct FakeDevice {
   std::uint16_t vendor = 0x1af4;
   std::uint16_t device = 0x1041;
   std::uint32_t class_code = 0x020000;
-  int group = -1;  ///< -1: behind no IOMMU
+  int group = -1;          ///< -1: behind no IOMMU, or none yet
+  int group_on_bind = -1;  ///< the group that it gets when a driver takes it (virtio-iommu)
   int numa_node = 0;
   std::string driver;           ///< that has it now
   std::string natural_driver;   ///< whose id table matches it

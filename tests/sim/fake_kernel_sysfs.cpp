@@ -179,6 +179,7 @@ FakeKernel::Answer FakeKernel::bind(FakeDevice& device, const std::string& drive
   if (!matches || (driver == "vfio-pci" && !vfio_pci_loaded)) return error(ENODEV);
   if (driver == "vfio-pci") {
     if (device.probe_fails) return error(EINVAL);
+    if (device.group < 0) device.group = device.group_on_bind;
     if (device.group < 0) {
       if (!noiommu) return error(EINVAL);
       // VFIO makes a group for it.

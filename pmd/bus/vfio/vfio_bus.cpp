@@ -19,13 +19,15 @@ using vfio_glue::BoundDevice;
 using vfio_glue::PciAddress;
 using vfio_glue::PciDeviceInfo;
 
-/// The device as sysfs has it, refused if no IOMMU guards it and one is wanted: before anything is bound.
+/// The device as sysfs has it, refused, before anything is bound, if it is plain that no IOMMU guards it.
 Result<PciDeviceInfo> find_device(vfio_glue::Sys& sys, const PciAddress& address,
                                   const VfioOptions& options) {
   Result<PciDeviceInfo> device = vfio_glue::read_pci_device(sys, address);
   if (!device) return device;
   if (device->iommu_group == vfio_glue::kUngrouped && !options.no_iommu) {
-    return tl::unexpected<Error>(vfio_glue::no_iommu_error(address.to_string()));
+    Result<bool> may_be_grouped = vfio_glue::may_be_grouped_when_bound(sys, *device);
+    if (!may_be_grouped) return fail(std::move(may_be_grouped));
+    if (!*may_be_grouped) return tl::unexpected<Error>(vfio_glue::no_iommu_error(address.to_string()));
   }
   if (device->driver != vfio_glue::kVfioDriver && !options.bind) {
     return fail(vfio_glue::Errc::kBind, "opening the device", address.to_string(), 0,
@@ -69,7 +71,7 @@ Result<std::unique_ptr<PciFunction>> VfioBus::open(std::string_view pci_address)
     if (!taken) return fail(std::move(taken));
     bound.emplace(std::move(*taken));
   }
-  if (options_.no_iommu) {  // vfio-pci makes the group of such a device when it is bound
+  if (device->iommu_group == vfio_glue::kUngrouped) {  // it may have got one by being bound
     Result<int> group = vfio_glue::iommu_group_of(sys_, *address);
     if (!group) return fail(std::move(group));
     device->iommu_group = *group;

@@ -55,6 +55,15 @@ TEST_F(Preflight, NoIommuNamesTheBootOption) {
   EXPECT_THAT(refusal.message(), AllOf(HasSubstr("/sys/kernel/iommu_groups"), HasSubstr("intel_iommu=on")));
 }
 
+TEST_F(Preflight, ADeviceBehindNoIommuIsNamedUnlessItHasNoDriverYet) {
+  kernel.add("0000:02:00.0", -1, "igb");
+  request.devices.push_back(*PciAddress::parse("0000:02:00.0"));
+  EXPECT_THAT(only_refusal().message(), AllOf(HasSubstr("0000:02:00.0"), HasSubstr("no IOMMU")));
+  kernel.at("0000:02:00.0").driver = "";
+  for (const Finding& finding : look()) EXPECT_TRUE(finding.good) << finding.error.message();
+  kernel.at("0000:02:00.0").driver = "igb";
+}
+
 TEST_F(Preflight, TooFewHugepagesNamesTheCommand) {
   hugepages(2048, 100, 60);
   const Error refusal = only_refusal();

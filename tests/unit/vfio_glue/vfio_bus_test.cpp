@@ -117,10 +117,21 @@ TEST_F(Bus, RefusesBadAddressesMissingDevicesAndDevicesOpenAlready) {
 }
 
 TEST_F(Bus, WithoutAnIommuNothingIsBound) {
-  kernel.at(kFirst).group = -1;
+  kernel.at(kFirst).group = kernel.at(kSecond).group = -1;
   bus = std::move(VfioBus::create(*memory, options, kernel).value());
   EXPECT_REFUSED(bus->open(kFirst), Errc::kNoIommu, HasSubstr("intel_iommu=on"));
   EXPECT_THAT(kernel.trace(), testing::Not(Contains(HasSubstr("write "))));
+}
+
+TEST_F(Bus, ADeviceMayGetItsGroupByBeingBound) {
+  sim::FakeDevice& late = kernel.add("0000:03:00.0", -1, "");
+  late.group_on_bind = 9;
+  {
+    const auto function = open("0000:03:00.0");
+    EXPECT_EQ(function->iommu_group(), 9);
+  }
+  kernel.add("0000:04:00.0", -1, "");  // this one gets none
+  EXPECT_REFUSED(bus->open("0000:04:00.0"), Errc::kBind, HasSubstr("0000:04:00.0"));
 }
 
 TEST_F(Bus, RefusedMemoryLeavesTheDeviceWithItsDriver) {

