@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -110,6 +111,14 @@ vring_desc SimSplitRing::descriptor(std::uint16_t index) {
 void SimSplitRing::scribble_descriptor(std::uint16_t index, const vring_desc& value) {
   std::byte* const at = area(config_.descriptors + sizeof(vring_desc) * index, sizeof value, true);
   if (at != nullptr) std::memcpy(at, &value, sizeof value);
+}
+
+void SimSplitRing::scribble_used(std::size_t offset, std::span<const std::byte> bytes) {
+  const std::uint64_t total = used_bytes(config_.size, config_.event_idx);
+  if (offset >= total) return;
+  bytes = bytes.first(std::min<std::size_t>(bytes.size(), total - offset));
+  std::byte* const at = area(config_.used + offset, bytes.size(), true);
+  if (at != nullptr) std::memcpy(at, bytes.data(), bytes.size());
 }
 
 bool SimSplitRing::add_segment(const vring_desc& descriptor, Walk& walk) {

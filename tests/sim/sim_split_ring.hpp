@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tests/sim/sim_iommu.hpp"
@@ -55,6 +56,8 @@ class SimSplitRing final : public SimRing {
   /// Overwrites a descriptor behind the driver's back (the driver must not read it back).
   void scribble_descriptor(std::uint16_t index, const vring_desc& value);
   [[nodiscard]] vring_desc descriptor(std::uint16_t index);
+  /// Overwrites the used ring, flags and index included, from `offset`; what does not fit is left.
+  void scribble_used(std::size_t offset, std::span<const std::byte> bytes);
 
  private:
   struct Walk {

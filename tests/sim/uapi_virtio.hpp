@@ -14,6 +14,13 @@
 #include <linux/virtio_ring.h>
 #undef VIRTIO_RING_NO_LEGACY
 
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wkeyword-macro"
+#endif
 #define class klass
 #include <linux/virtio_net.h>
 #undef class
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif

@@ -48,6 +48,7 @@ void expect_traffic(Rig& rig) {
 /// Each subset of the known features: what is offered and has what it needs is accepted, the path follows,
 /// traffic flows.
 TEST(Negotiation, EverySubsetOfTheFeaturesWorks) {
+  const auto memory = take_memory(256U << 10);
   for (std::uint32_t subset = 0; subset < (1U << kKnown.size()); ++subset) {
     std::uint64_t offered = feature(VIRTIO_F_VERSION_1);
     for (std::size_t i = 0; i < kKnown.size(); ++i) {
@@ -62,7 +63,7 @@ TEST(Negotiation, EverySubsetOfTheFeaturesWorks) {
     RigConfig config = offering(offered);
     config.ring_size = 16;
     config.packets = 32;
-    config.memory_bytes = 256U << 10;
+    config.memory = memory;
     Rig rig(config);
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start()) << std::hex << offered;
     ASSERT_EQ(rig.device.accepted(), wanted) << std::hex << offered;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <stdexcept>
+#include <utility>
 
 namespace spinring::pmd {
 
@@ -22,10 +24,16 @@ Bytes make_frame(std::uint32_t seed, std::size_t length) {
   return frame;
 }
 
-Rig::Rig(const RigConfig& config) : device(config.device), config_(config) {
-  auto made = mempool::Memory::create({.bytes = config.memory_bytes, .hugepages = false});
+std::shared_ptr<mempool::Memory> take_memory(std::size_t bytes) {
+  auto made = mempool::Memory::create({.bytes = bytes, .hugepages = false});
   if (!made) throw std::runtime_error(made.error().message());
-  memory = std::move(*made);
+  return std::move(*made);
+}
+
+Rig::Rig(const RigConfig& config)
+    : device(config.device),
+      memory(config.memory ? config.memory : take_memory(config.memory_bytes)),
+      config_(config) {
   auto attached = memory->attach(device.iommu());
   if (!attached) throw std::runtime_error(attached.error().message());
   attachment = std::move(*attached);

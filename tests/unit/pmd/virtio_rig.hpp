@@ -34,7 +34,11 @@ struct RigConfig {
   std::uint16_t ring_size = 0;
   std::uint16_t queues = 1;
   std::size_t memory_bytes = 2U << 20;
+  /// Memory that several rigs use one after the other (taking it from the kernel is what costs time).
+  std::shared_ptr<mempool::Memory> memory;
 };
+
+[[nodiscard]] std::shared_ptr<mempool::Memory> take_memory(std::size_t bytes);
 
 /// The driver and a simulated device with everything that a program would put around them: memory, mapper,
 /// pool, one cache, the port. When it goes it checks what must hold after any story: every packet back in the
@@ -72,7 +76,7 @@ class Rig {
 
   // Teardown runs upwards: the port first, the device that it talks to last.
   sim::SimVirtioNet device;
-  std::unique_ptr<mempool::Memory> memory;
+  std::shared_ptr<mempool::Memory> memory;
   mempool::Attachment attachment;
   std::unique_ptr<mempool::Pool> pool;
   std::unique_ptr<mempool::PoolCache> cache;
