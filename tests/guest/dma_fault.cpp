@@ -216,7 +216,7 @@ Result<void> conclude(Rig& rig, const char* stage, std::size_t frames) {
 /// Sends 100 frames back where they came from.
 void reflect(Rig& rig, const char* stage) {
   say(fmt::format("{}: send me frames", stage));
-  say(fmt::format("{}: {} frames sent back", stage, poll(rig, 100, true, Deadline(10s))));
+  say(fmt::format("{}: {} frames sent back", stage, poll(rig, 100, true, Deadline(30s))));
 }
 
 Result<void> run(const std::string& address) {

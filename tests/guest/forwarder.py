@@ -54,3 +54,10 @@ class Forwarder:
         parsed = json.loads(self._guest.text(f"cat {JSON}"))
         assert isinstance(parsed, dict)
         return parsed
+
+
+def vfio_group_free(guest: Guest, group: int) -> bool:
+    """Whether nobody holds /dev/vfio/GROUP: the kernel lets one process open it at a time. A group whose devices have
+    gone back to their drivers has no node: nobody holds it."""
+    node = f"/dev/vfio/{group}"
+    return guest.run(f"[ ! -e {node} ] || (exec 3<>{node})", check=False).status == 0

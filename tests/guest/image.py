@@ -129,7 +129,7 @@ def base_image(kernel: Kernel) -> Path:
     if busybox is None:
         raise Unavailable("busybox is not installed: apt-get install busybox-static")
     inputs = hashlib.sha256(kernel.release.encode())
-    for part in (Path(busybox), RECIPE / "init", RECIPE / "modules.txt", Path(__file__)):
+    for part in (Path(busybox), RECIPE / "init", RECIPE / "agent", RECIPE / "modules.txt", Path(__file__)):
         inputs.update(part.read_bytes())
     target = cache_dir() / "images" / f"base-{kernel.release}-{inputs.hexdigest()[:16]}.cpio"
     if target.exists():
@@ -141,7 +141,8 @@ def base_image(kernel: Kernel) -> Path:
     for folder in ("dev", "etc", "proc", "sys", "tmp"):
         archive.directory(folder)
     archive.file("bin/busybox", Path(busybox).read_bytes(), 0o755)
-    archive.file("init", (RECIPE / "init").read_bytes(), 0o755)
+    for script in ("init", "agent"):
+        archive.file(script, (RECIPE / script).read_bytes(), 0o755)
     listed = []
     for name, content in kernel.modules():
         archive.file(f"lib/modules/{name}", content)

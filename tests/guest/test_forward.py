@@ -1,12 +1,13 @@
 """Two virtio-net NICs behind the virtual IOMMU, and the forwarder between two sockets: every frame arrives, byte for
-byte, in both directions, and the statistics say the same."""
+byte, in both directions; the statistics say the same; and SIGTERM gives back all that was taken."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
+from typing import Any
 
 import traffic
-from forwarder import PROGRAM, Forwarder
+from forwarder import PROGRAM, Forwarder, vfio_group_free
 from harness import Arguments, Report, main
 from machine import Guest, GuestConfig, Nic
 from wire import StreamPeer
@@ -34,21 +35,42 @@ def run(arguments: Arguments, report: Report) -> None:
         groups = [guest.iommu_group(address) for address in addresses]
         report.check(groups[0] != groups[1], f"{addresses} are in IOMMU groups of their own: {groups}")
 
+        former = [guest.driver_of(address) for address in addresses]
+        report.check(former == ["virtio-pci"] * 2, f"before, their drivers are {former}")
+        hugepages = guest.free_hugepages()
+
         forwarder = Forwarder(guest, addresses, mode="mac")
         forwarder.start()
-        took = traffic.wait_until_forwarding(left, right, 30)
+        took = traffic.wait_until_forwarding(left, right, 60)
         report.say(f"the first frame came through {took:.2f} s after the start")
         report.check(all(guest.driver_of(address) == "vfio-pci" for address in addresses), "both are bound to vfio-pci")
 
         streams = [traffic.Stream("left to right", left, right, traffic.random_frames(FRAMES, 1), mac_mode(1)),
                    traffic.Stream("right to left", right, left, traffic.random_frames(FRAMES, 2), mac_mode(0))]
-        seconds = traffic.exchange(streams, 60)
+        seconds = traffic.exchange(streams, 90)
         report.check(True, f"{2 * FRAMES} frames of 60 to 1514 bytes arrived in order and byte for byte, "
                            f"{2 * FRAMES / seconds:.0f}/s with {traffic.WINDOW} under way each way")
 
         status = forwarder.signal("TERM")
         report.check(status == 0, f"SIGTERM ends it with status {status}")
-        report.say(f"statistics: {forwarder.statistics()}")
+        check_statistics(forwarder.statistics(), report)
+        after = [guest.driver_of(address) for address in addresses]
+        report.check(after == former, f"after, their drivers are {after} again")
+        names = guest.text("cd /sys/class/net && echo eth*").split()
+        report.check(len(names) == 2, f"the kernel has its interfaces again: {names}")
+        report.check(guest.free_hugepages() == hugepages, f"{hugepages} hugepages are free, as before")
+        report.check(all(vfio_group_free(guest, group) for group in groups), "nobody holds a VFIO group")
+
+
+def check_statistics(statistics: dict[str, Any], report: Report) -> None:
+    """What the program counted is what was sent: the frames of the test, and the probes before them."""
+    ports = statistics["ports"]
+    probes = ports[0]["rx"] - FRAMES
+    report.check(probes >= 1 and ports[1]["tx"] == ports[0]["rx"] and ports[0]["tx"] == ports[1]["rx"] == FRAMES,
+                 f"it counted {FRAMES} frames each way and {probes} probes: paths {ports[0]['rx_path']}, {ports[0]['tx_path']}")
+    report.check(statistics["totals"]["tx_dropped"] == statistics["totals"]["tx_rejected"] == 0, "it dropped none")
+    pool = statistics["pool"]
+    report.check(pool["available"] == pool["capacity"], f"its pool is whole: {pool['available']} packets")
 
 
 if __name__ == "__main__":
