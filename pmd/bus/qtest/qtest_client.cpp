@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMaxLine = 64 * 1024;  // a reply is under 30 bytes; more means that QEMU talks nonsense
 // QEMU blocks in writing a reply when the socket is full of them: never let that many wait.
 constexpr unsigned kMaxUnanswered = 64;
+constexpr unsigned kSettleFrom = 16;  // a look at the socket is a system call: not after every doorbell
 constexpr auto kDeathPatience = std::chrono::milliseconds(500);
 
 }  // namespace
@@ -46,6 +47,7 @@ void QtestClient::post(std::string_view line) noexcept {
   text[line.size()] = '\n';
   if (!send_all({text.data(), line.size() + 1})) return;
   ++unanswered_;
+  if (unanswered_ < kSettleFrom) return;
   settle_what_has_come();
   settle(kMaxUnanswered);
 }
