@@ -7,12 +7,14 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 install=yes
+kernel=6.12
 arguments=()
 while [ $# -gt 0 ]; do
   case $1 in
     --no-install) install= ;;
     --nic | --kernel | --iommu)
       [ $# -ge 2 ] || { echo "demo.sh: $1 needs a value" >&2 && exit 2; }
+      if [ "$1" = --kernel ]; then kernel=$2; fi
       arguments+=("$1" "$2") && shift
       ;;
     -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0" && exit 0 ;;
@@ -32,6 +34,6 @@ say "building spinring-testpmd (g++, release) in build/demo"
 rm -f build-demo.log
 ninja -C build/demo apps/testpmd/spinring-testpmd | tail -n 1
 say "the guest's kernel"
-config/fetch_kernels.sh 6.12
+config/fetch_kernels.sh "$kernel"
 exec python3 tests/guest/demo.py --program build/demo/apps/testpmd/spinring-testpmd --logs build/demo/guest \
   --elapsed "$SECONDS" ${arguments[@]+"${arguments[@]}"}

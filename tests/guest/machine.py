@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +139,7 @@ class Guest:
         self._qemu: subprocess.Popen[bytes] | None = None
         self._commands = 0
         self._alive = False  # the shell in the guest answers
+        self._one_command = threading.Lock()
 
     def __enter__(self) -> Guest:
         binary = shutil.which("qemu-system-x86_64")
@@ -210,7 +212,14 @@ class Guest:
 
     def run(self, command: str, timeout: float = 30.0, check: bool = True) -> Completed:
         """Runs a shell command in the guest; `check` makes a failing one an error. To leave something running, end it
-        with "&" and send its output to a file."""
+        with "&" and send its output to a file. Any thread."""
+        with self._one_command:
+            done = self._exchange(command, timeout)
+        if check and done.status != 0:
+            raise HarnessError(f"in the guest, status {done.status}: {command}\n{done.output}")
+        return done
+
+    def _exchange(self, command: str, timeout: float) -> Completed:
         self._commands += 1
         number = self._commands
         self._agent.send(b"%d %s\n" % (number, base64.b64encode(command.encode())))
@@ -223,10 +232,7 @@ class Guest:
         except (EOFError, OSError) as error:
             self._alive = False
             raise HarnessError(f"the guest went away during: {command}\n{self._tail()}") from error
-        done = Completed(int(mark.group(1)), output.decode(errors="replace"))
-        if check and done.status != 0:
-            raise HarnessError(f"in the guest, status {done.status}: {command}\n{done.output}")
-        return done
+        return Completed(int(mark.group(1)), output.decode(errors="replace"))
 
     def text(self, command: str, timeout: float = 30.0) -> str:
         return self.run(command, timeout).output.strip()

@@ -3,6 +3,7 @@ the last, no hugepage and no VFIO group."""
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack, closing
 
@@ -13,8 +14,9 @@ from machine import Guest, GuestConfig, Nic
 from wire import StreamPeer, drain
 
 KILLS = 10
-# "Up within a second" is meant for a machine: TCG runs the guest some ten times slower than one, beside the host's end.
-LIMIT_SECONDS = {"kvm": 1.0, "tcg": 10.0}
+UP_SECONDS = 1.0
+# Under TCG the first run is translated while it runs, and the host's end shares the CPUs: one start may be late there.
+TCG_SLOWEST_SECONDS = 10.0
 
 
 def run(arguments: Arguments, report: Report) -> None:
@@ -51,11 +53,12 @@ def run(arguments: Arguments, report: Report) -> None:
 
         status = forwarder.signal("TERM")
         report.check(status == 0 and guest.free_hugepages() == hugepages, "SIGTERM ends the last one, and all is given back")
-        limit = LIMIT_SECONDS[guest.accelerator]
-        middle = sorted(times)[len(times) // 2]
-        report.check(max(times) <= limit,
-                     f"from the command to the first forwarded frame: median {middle:.2f} s, slowest {max(times):.2f} s, "
-                     f"limit {limit:g} s ({guest.accelerator})")
+        middle, slowest = sorted(times)[len(times) // 2], max(times)
+        busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)  # something else runs here: its time is not the driver's
+        limit = TCG_SLOWEST_SECONDS if busy else UP_SECONDS
+        report.check(middle <= limit and slowest <= (UP_SECONDS if guest.accelerator == "kvm" else TCG_SLOWEST_SECONDS),
+                     f"from the command to the first forwarded frame: median {middle:.2f} s (limit {limit:g} s), slowest "
+                     f"{slowest:.2f} s, under {guest.accelerator}{', on a busy machine' if busy else ''}")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Stream:
     sink: StreamPeer
     frames: list[bytes]
     rewrite: Rewrite = unchanged
+    on_frame: Callable[[bytes], None] = lambda frame: None  # is shown each frame that arrived as it should
     sent: int = 0
     seen: int = 0
 
@@ -65,6 +66,7 @@ class Stream:
                 raise HarnessError(f"{self.name}: frame {self.seen} of {len(wanted)} bytes came out as {len(got)} bytes, "
                                    f"from byte {first_difference(got, wanted)} on different\n"
                                    f"  wanted {wanted[:48].hex()}\n  got    {got[:48].hex()}")
+            self.on_frame(got)
             self.seen += 1
 
     def done(self) -> bool:
