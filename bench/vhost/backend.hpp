@@ -1,0 +1,111 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "bench/vhost/memory_table.hpp"
+#include "bench/vhost/packed_ring.hpp"
+#include "bench/vhost/protocol.hpp"
+#include "bench/vhost/split_ring.hpp"
+#include "bench/vhost/traffic.hpp"
+
+namespace spinring::bench::vhost {
+
+struct BackendOptions {
+  unsigned pairs = 1;          ///< most queue pairs
+  std::uint64_t withheld = 0;  ///< virtio features not to offer
+  bool batch_in_order = true;  ///< IN_ORDER: one used entry for a batch of TX buffers
+  TrafficOptions traffic;
+  std::uint64_t patience_ticks = 0;  ///< of the time-stamp counter: how long in_flight frames are waited for
+};
+
+/// What a front end negotiated.
+struct Negotiated {
+  std::uint64_t features = 0;
+  std::uint64_t protocol = 0;
+
+  [[nodiscard]] bool has(unsigned feature) const noexcept { return (features & bit(feature)) != 0; }
+};
+
+/// The device behind one front end: vhost-user's messages change it, pass() moves its packets. One thread
+/// does both, so a ring never changes under a pass.
+class Backend {
+ public:
+  explicit Backend(const BackendOptions& options);
+
+  [[nodiscard]] std::uint64_t offered() const noexcept { return offered_; }
+  [[nodiscard]] static std::uint64_t offered_protocol() noexcept;
+
+  /// Carries one message out. The reply, if there is to be one. An error: this front end cannot be served on.
+  [[nodiscard]] Result<std::optional<Message>> handle(Message message);
+
+  /// One pass over every running queue. True: something was completed. Hot.
+  bool pass(std::uint64_t now) noexcept;
+
+  /// Whether a queue runs that this run's traffic needs.
+  [[nodiscard]] bool running() const noexcept { return running_ > 0; }
+  /// Forgets rings and memory: the front end has gone. Counters stay.
+  void disconnect() noexcept;
+
+  [[nodiscard]] const Negotiated& negotiated() const noexcept { return negotiated_; }
+  [[nodiscard]] const Violations& violations() const noexcept { return violations_; }
+  [[nodiscard]] const Traffic& traffic() const noexcept { return traffic_; }
+  [[nodiscard]] Traffic& traffic() noexcept { return traffic_; }
+  [[nodiscard]] std::uint64_t interrupts() const noexcept { return interrupts_; }
+  [[nodiscard]] std::uint16_t ring_size() const noexcept { return ring_size_; }
+  [[nodiscard]] unsigned most_running() const noexcept { return most_running_; }
+  [[nodiscard]] std::uint64_t unknown_requests() const noexcept { return unknown_requests_; }
+
+ private:
+  using Ring = std::variant<std::monostate, SplitRing, PackedRing>;
+
+  struct Queue {
+    std::uint32_t size = 0;
+    std::uint32_t base = 0;
+    std::optional<VringAddress> address;
+    bool started = false;
+    bool enabled = false;
+    Fd kick;
+    Fd call;
+    Ring ring;
+
+    [[nodiscard]] bool runs() const noexcept { return enabled && ring.index() != 0; }
+  };
+
+  [[nodiscard]] Result<void> apply(Message& message);
+  [[nodiscard]] Result<std::optional<std::uint64_t>> answer(const Message& message);
+  [[nodiscard]] Result<void> set_features(const Message& message);
+  [[nodiscard]] Result<void> set_memory(Message& message);
+  [[nodiscard]] Result<void> set_vring(const Message& message);
+  [[nodiscard]] Result<void> set_vring_address(const Message& message);
+  [[nodiscard]] Result<void> set_vring_fd(Message& message);
+  [[nodiscard]] Result<Message> vring_base(const Message& message);
+  [[nodiscard]] Result<Queue*> queue_of(const Message& message, std::uint64_t index);
+  [[nodiscard]] Result<void> start(std::size_t index);
+  void stop(Queue& queue) noexcept;
+  void recount() noexcept;
+
+  template <class R>
+  bool serve(R& ring, Queue& queue, std::size_t index, std::uint64_t now) noexcept;
+
+  BackendOptions options_;
+  std::uint64_t offered_;
+  Negotiated negotiated_;
+  Violations violations_;
+  Traffic traffic_;
+  MemoryTable memory_;         // before the queues: their rings point into it
+  std::vector<Queue> queues_;  // 2i: receiveq i, 2i+1: transmitq i (5.1.2)
+  unsigned running_ = 0;
+  unsigned most_running_ = 0;
+  std::uint16_t ring_size_ = 0;
+  std::uint64_t interrupts_ = 0;
+  std::uint64_t status_ = 0;
+  std::uint64_t unknown_requests_ = 0;
+};
+
+}  // namespace spinring::bench::vhost

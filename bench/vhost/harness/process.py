@@ -1,0 +1,83 @@
+"""Processes of a run: started with their output in files, found by thread, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path as FilePath
+
+
+class RunError(Exception):
+    """A run that gave no figures; says what to look at."""
+
+
+class Process:
+    """One program of a run. Its standard input is a pipe that closes when the program is to end."""
+
+    def __init__(self, words: list[str], log: FilePath) -> None:
+        self.words = words
+        self.log = log
+        with log.open("w") as out:
+            self._popen = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self, seconds: float) -> int:
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise RunError(f"{shlex.join(self.words)} did not end in {seconds:.0f} s:\n{tail(self.output())}") from error
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """Asks it to end; takes it away if it does not."""
+        if self.running():
+            self._popen.send_signal(signal.SIGINT)
+            if self._popen.stdin:
+                self._popen.stdin.close()
+            try:
+                self._popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait()
+        elif self._popen.stdin:
+            self._popen.stdin.close()
+
+    def busiest_thread(self, but_not: int | None = None) -> int:
+        """The thread with the most CPU time: the one that polls."""
+        times = {}
+        for task in FilePath(f"/proc/{self.pid}/task").iterdir():
+            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+            times[int(task.name)] = int(fields[11]) + int(fields[12])
+        times.pop(but_not, None)
+        return max(times, key=times.__getitem__)
+
+    def make_realtime(self, priority: int) -> None:
+        """Runs it before all ordinary programs: for machines on which something else runs too. The thread that polls
+        comes after the process's others, which share its CPU and mean to be served at once."""
+        polling = self.busiest_thread()
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            mine = priority if int(task) == polling else priority + 1
+            os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(mine))
+
+
+def tail(text: str, lines: int = 15) -> str:
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def wait_for(condition, seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RunError(f"no {what} in {seconds:.0f} s")
+        time.sleep(0.02)

@@ -1,0 +1,159 @@
+"""One run: the back end, a driver on it, and the distance between the two CPUs before and after."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from harness.drivers import DRIVER_PARTS, Driver
+from harness.paths import Case
+from harness.process import Process, RunError, tail, wait_for
+
+
+@dataclass
+class Bench:
+    """Where the programs are and how they are run."""
+
+    build: FilePath
+    back_end_cpu: int = 0
+    driver_cpu: int = 1
+    seconds: float = 0.5
+    warm_up: float = 0.2
+    timeout: float = 60.0
+    realtime: int = 0  # SCHED_FIFO priority of both sides; 0: ordinary
+    back_end_options: list[str] = field(default_factory=list)
+
+    def program(self, name: str) -> str:
+        return str(self.build / "bench" / "vhost" / name)
+
+
+@dataclass
+class Run:
+    """What one run gave."""
+
+    label: str
+    mpps: float
+    idle: float  # share of the back end's time in passes that moved nothing
+    distance_before: float  # ns: a cache line from CPU to CPU and back
+    distance_after: float
+    slices: dict
+    violations: dict
+    cycles_per_packet: float | None = None
+    sequence: dict | None = None
+    negotiated: dict = field(default_factory=dict)
+
+
+def core_distance(bench: Bench) -> float:
+    words = [bench.program("spinring-coreline"), f"--cpus={bench.back_end_cpu},{bench.driver_cpu}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RunError(done.stderr.strip())
+    return json.loads(done.stdout)["ns"]["median"]
+
+
+def start_back_end(bench: Bench, case: Case, folder: FilePath, options: list[str]) -> Process:
+    socket = folder / "vhost.sock"
+    words = [bench.program("spinring-vhost-null"), f"--socket={socket}", f"--cpu={bench.back_end_cpu}",
+             f"--direction={case.direction}", f"--frame-size={case.frame}", f"--queues={case.queues}",
+             f"--timeout={bench.timeout}", *bench.back_end_options, *options]
+    process = Process(words, folder / "back_end.log")
+    wait_for(lambda: socket.exists() or not process.running(), bench.timeout, "socket of the back end")
+    return process
+
+
+def result_line(process: Process) -> dict:
+    lines = [line for line in process.output().splitlines() if line.startswith("{")]
+    if not lines:
+        raise RunError(f"the back end gave no figures:\n{tail(process.output())}")
+    return json.loads(lines[-1])
+
+
+def measure(bench: Bench, case: Case, driver: Driver) -> Run:
+    with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
+        folder = FilePath(name)
+        before = core_distance(bench)
+        back_end = start_back_end(bench, case, folder, [f"--duration={bench.seconds}", f"--warm-up={bench.warm_up}"])
+        process = None
+        try:
+            process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
+            if bench.realtime:
+                back_end.make_realtime(bench.realtime)
+                process.make_realtime(bench.realtime)
+            deadline = time.monotonic() + bench.timeout + bench.seconds + bench.warm_up + 10
+            while back_end.running():
+                if not process.running():
+                    raise RunError(f"{driver.label} ended early:\n{tail(process.output())}")
+                if time.monotonic() > deadline:
+                    raise RunError(f"the back end does not end:\n{tail(back_end.output())}")
+                if bench.realtime:
+                    process.make_realtime(bench.realtime)  # threads that have come since
+                time.sleep(0.05)
+            line = result_line(back_end)
+        except RunError as error:
+            log = tail(process.output()) if process else ""
+            raise RunError(f"{driver.label}, {case.name}: {error}\n{log}") from error
+        finally:
+            back_end.stop(5)
+            if process:
+                process.stop()
+        after = core_distance(bench)
+        return run_of(line, case, driver, before, after, driver.cycles_per_packet(folder, process))
+
+
+def run_of(line: dict, case: Case, driver: Driver, before: float, after: float, cycles: float | None) -> Run:
+    if line["ending"] == "no traffic":
+        raise RunError(f"{driver.label}, {case.name}: no traffic")
+    if line["slices"]["kept"] == 0:
+        raise RunError(f"{driver.label}, {case.name}: every slice was pre-empted: {line['slices']}. "
+                       "Stop what else runs on these CPUs, or give --realtime")
+    rate = line["mpps"]["rx" if case.direction == "rx" else "tx"]
+    path = line["path"]
+    wanted = {"packed": case.path.packed, "in_order": case.path.in_order, "mergeable": case.path.mergeable,
+              "ring": case.ring}
+    wrong = {key: path[key] for key, value in wanted.items() if path[key] != value}
+    if wrong:
+        raise RunError(f"{driver.label}, {case.name}: negotiated {wrong}")
+    return Run(driver.label, rate["median"], line["idle"], before, after, line["slices"], line["violations"], cycles,
+               line.get("sequence"), path)
+
+
+def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int) -> dict:
+    """Exact instructions a packet, the forwarding thread single-stepped."""
+    with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
+        folder = FilePath(name)
+        stats = folder / "stats"
+        back_end = start_back_end(bench, case, folder, ["--duration=0", f"--stats-file={stats}"])
+        process = None
+        try:
+            process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
+            if bench.realtime:
+                back_end.make_realtime(bench.realtime)
+            wait_for(lambda: moved(stats) or not process.running(), bench.timeout, "traffic")
+            time.sleep(0.5)  # caches and pools of the driver reach their steady state
+            thread = process.busiest_thread()
+            words = [bench.program("spinring-stepcount"), f"--thread={thread}", f"--stats-file={stats}",
+                     f"--steps={steps}", f"--driver={DRIVER_PARTS[driver.kind]}"]
+            if bench.realtime:
+                words = ["chrt", "--fifo", str(bench.realtime), *words]
+                process.make_realtime(bench.realtime)
+            words = ["taskset", "-c", str(bench.driver_cpu), *words]
+            done = subprocess.run(words + (["--received"] if case.direction == "rx" else []), capture_output=True,
+                                  text=True, check=False, env=os.environ)
+            if done.returncode != 0:
+                raise RunError(f"{driver.label}, {case.name}: {done.stderr.strip()}")
+            return json.loads(done.stdout)
+        finally:
+            back_end.stop(5)
+            if process:
+                process.stop()
+
+
+def moved(stats: FilePath) -> bool:
+    """Whether the back end has counted packets: the file is SharedStats of shared_stats.hpp."""
+    data = stats.read_bytes() if stats.exists() else b""
+    return len(data) >= 80 and int.from_bytes(data[64:72], "little") + int.from_bytes(data[72:80], "little") > 10000

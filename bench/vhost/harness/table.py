@@ -1,0 +1,110 @@
+"""What the runs say: medians, ratios with their spread, one row a case; JSON and a table of text."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass, field
+
+from harness.paths import Case
+from harness.runs import Run
+
+
+@dataclass
+class Pair:
+    """A run of each driver, one after the other."""
+
+    a: Run
+    b: Run
+
+    def distances(self) -> list[float]:
+        return [self.a.distance_before, self.a.distance_after, self.b.distance_before, self.b.distance_after]
+
+    def same_distance(self, tolerance: float) -> bool:
+        distances = self.distances()
+        return max(distances) <= tolerance * min(distances)
+
+
+def spread(values: list[float]) -> dict:
+    """Least, quartiles and most."""
+    if not values:
+        return {}
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"min": min(values), "p25": lower, "median": median, "p75": upper, "max": max(values)}
+
+
+@dataclass
+class Row:
+    """All pairs of one case."""
+
+    case: Case
+    tolerance: float
+    pairs: list[Pair] = field(default_factory=list)
+    instructions: dict = field(default_factory=dict)  # label -> what stepcount gave
+    failures: list[str] = field(default_factory=list)
+
+    def kept(self) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.same_distance(self.tolerance)]
+
+    def ratios(self) -> list[float]:
+        return [pair.b.mpps / pair.a.mpps for pair in self.kept() if pair.a.mpps > 0]
+
+    def ratios_of_a(self) -> list[float]:
+        """A against itself: each run of A over the one before it. What differs here is noise."""
+        kept = self.kept()
+        return [after.a.mpps / before.a.mpps for before, after in zip(kept, kept[1:]) if before.a.mpps > 0]
+
+    def summary(self) -> dict:
+        kept = self.kept()
+        runs = {"a": [pair.a for pair in kept], "b": [pair.b for pair in kept]}
+        out = {"case": self.case.name, "pairs": len(self.pairs), "kept": len(kept), "failures": self.failures,
+               "ratio": spread(self.ratios()), "ratio_a_a": spread(self.ratios_of_a()),
+               "distance_ns": spread([distance for pair in kept for distance in pair.distances()]),
+               "goal": self.case.path.goal(self.case.ring) if self.case.mode == "mac" else None,
+               "instructions": self.instructions}
+        for side, side_runs in runs.items():
+            cycles = [run.cycles_per_packet for run in side_runs if run.cycles_per_packet]
+            out[side] = {"mpps": spread([run.mpps for run in side_runs]),
+                         "back_end_idle": statistics.median([run.idle for run in side_runs]) if side_runs else None,
+                         "cycles_per_packet": statistics.median(cycles) if cycles else None}
+        return out
+
+    def record(self) -> dict:
+        return {**self.summary(), "runs": [asdict(pair) for pair in self.pairs]}
+
+
+COLUMNS = ("case", "A Mpps", "B Mpps", "B/A", "min..max", "quartiles", "A/A", "A/A min..max", "goal", "A busy", "B busy",
+           "idle", "line ns", "pairs", "A instr", "B instr")
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def instructions_of(summary: dict, label: str) -> str:
+    found = summary["instructions"].get(label)
+    return "-" if not found else f"{found['per_packet']:.0f}/{found.get('driver_per_packet', 0):.0f}"
+
+
+def cells(summary: dict, labels: tuple[str, str]) -> tuple[str, ...]:
+    a, b, ratio, same = summary["a"], summary["b"], summary["ratio"], summary["ratio_a_a"]
+    return (summary["case"], figure(a["mpps"].get("median")), figure(b["mpps"].get("median")),
+            figure(ratio.get("median")), between(ratio, "min", "max"), between(ratio, "p25", "p75"),
+            figure(same.get("median")), between(same, "min", "max"), figure(summary["goal"], 1),
+            figure(a["cycles_per_packet"], 0), figure(b["cycles_per_packet"], 0),
+            f"{figure(a['back_end_idle'])} {figure(b['back_end_idle'])}",
+            between(summary["distance_ns"], "min", "max", 0), f"{summary['kept']}/{summary['pairs']}",
+            instructions_of(summary, labels[0]), instructions_of(summary, labels[1]))
+
+
+def between(values: dict, low: str, high: str, digits: int = 2) -> str:
+    return f"{values[low]:.{digits}f}..{values[high]:.{digits}f}" if values else "-"
+
+
+def text(rows: list[Row], labels: tuple[str, str]) -> str:
+    """The table, in Markdown, and what its columns mean."""
+    lines = [f"A: {labels[0]}; B: {labels[1]}. Busy: time-stamp ticks a packet in polls that had any. Idle: the back "
+             "end's, with A and B. Instr: whole loop / driver alone, a packet.",
+             "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines += ["| " + " | ".join(cells(row.summary(), labels)) + " |" for row in rows]
+    lines += [f"failed: {failure}" for row in rows for failure in row.failures]
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <cstring>
+
+#include "bench/vhost/batch.hpp"
+
+namespace spinring::bench::vhost {
+
+/// The device's side of a packed virtqueue (virtio 1.2, 2.8). Buffers are completed in the order in which
+/// they were made available, so the next used descriptor is always the next available one. One thread.
+class PackedRing {
+ public:
+  PackedRing(const RingPlace& place, const MemoryTable& memory, Violations& violations) noexcept
+      : place_(place),
+        collector_(memory, violations, place.direction),
+        at_{static_cast<std::uint16_t>(place.base & 0x7fffU), (place.base & 0x8000U) != 0} {
+    // 2.8.14: the device polls, so a kick is of no use to it.
+    auto* event = reinterpret_cast<vring_packed_desc_event*>(place_.used);
+    __atomic_store_n(&event->flags, std::uint16_t{VRING_PACKED_EVENT_FLAG_DISABLE}, __ATOMIC_RELEASE);
+    if (at_.slot >= place_.size) at_.slot = 0;
+  }
+
+  /// Looks at up to `most` available buffers; they stay the ring's until complete().
+  void take(Batch& batch, unsigned most) noexcept {
+    batch.clear();
+    Position at = at_;
+    unsigned slots = 0;  // a driver cannot have more than the ring; the flags of a hostile one could say so
+    while (batch.count < most && slots < place_.size) {
+      // Acquire: the rest of the descriptor was written before its flags (2.8.13).
+      const Tail tail = load_tail(at.slot);
+      if (!is_available(tail.flags, at.wrap)) break;
+      Chain& chain = batch.chains[batch.count++];
+      chain = Chain{};
+      chain.id = tail.id;
+      if ((tail.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) == 0) [[likely]] {
+        collector_.add(batch, chain, true, load_address(at.slot), tail.length, tail.flags);
+      } else if (!walk(batch, chain, at)) {
+        chain.first = {};
+      }
+      if (chain.id >= place_.size) [[unlikely]]
+        violations().note(Violation::kBufferId, chain.id, place_.size);
+      slots += chain.slots;
+      at.advance(chain.slots, place_.size);
+    }
+  }
+
+  /// Gives the first `count` buffers of the batch back, `written` bytes in each.
+  void complete(const Batch& batch, unsigned count, std::span<const std::uint32_t> written) noexcept {
+    if (place_.one_entry_per_batch) {
+      // 2.8.11: one used descriptor in the batch's first slot, with the last buffer's id, stands for all.
+      put_used(batch.chains[count - 1].id, written[count - 1]);
+      for (unsigned i = 0; i < count; ++i) at_.advance(batch.chains[i].slots, place_.size);
+      return;
+    }
+    for (unsigned i = 0; i < count; ++i) {
+      put_used(batch.chains[i].id, written[i]);
+      at_.advance(batch.chains[i].slots, place_.size);
+    }
+  }
+
+  /// After complete(): whether the driver asks for an interrupt (2.8.10; EVENT_IDX is not offered).
+  [[nodiscard]] bool wants_interrupt() const noexcept {
+    const auto* event = reinterpret_cast<const vring_packed_desc_event*>(place_.available);
+    return __atomic_load_n(&event->flags, __ATOMIC_RELAXED) != VRING_PACKED_EVENT_FLAG_DISABLE;
+  }
+
+  /// For GET_VRING_BASE: slot and wrap counter; those of the used side are the same.
+  [[nodiscard]] std::uint32_t base() const noexcept {
+    const std::uint32_t one = at_.slot | (at_.wrap ? 0x8000U : 0U);
+    return one | (one << 16U);
+  }
+
+ private:
+  static constexpr std::uint16_t kAvailable = 1U << VRING_PACKED_DESC_F_AVAIL;
+  static constexpr std::uint16_t kUsed = 1U << VRING_PACKED_DESC_F_USED;
+
+  struct Position {
+    std::uint16_t slot;
+    bool wrap;
+
+    void advance(std::uint16_t slots, std::uint16_t size) noexcept {
+      slot = static_cast<std::uint16_t>(slot + slots);
+      if (slot >= size) {
+        slot = static_cast<std::uint16_t>(slot - size);
+        wrap = !wrap;
+      }
+    }
+  };
+
+  /// The second half of a descriptor: 8 bytes, so read and written in one access.
+  struct Tail {
+    std::uint32_t length;
+    std::uint16_t id;
+    std::uint16_t flags;
+  };
+  static_assert(sizeof(Tail) == 8 && offsetof(vring_packed_desc, len) == 8);
+
+  [[nodiscard]] Violations& violations() const noexcept { return collector_.violations(); }
+  [[nodiscard]] std::byte* descriptor(std::uint16_t slot) const noexcept {
+    return place_.descriptors + sizeof(vring_packed_desc) * slot;
+  }
+  [[nodiscard]] Tail load_tail(std::uint16_t slot) const noexcept {
+    const auto* raw = reinterpret_cast<const std::uint64_t*>(descriptor(slot) + 8);
+    const std::uint64_t value = __atomic_load_n(raw, __ATOMIC_ACQUIRE);
+    Tail tail;
+    std::memcpy(&tail, &value, sizeof(tail));
+    return tail;
+  }
+  [[nodiscard]] std::uint64_t load_address(std::uint16_t slot) const noexcept {
+    return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(descriptor(slot)), __ATOMIC_RELAXED);
+  }
+  static bool is_available(std::uint16_t flags, bool wrap) noexcept {
+    return ((flags & kAvailable) != 0) == wrap && ((flags & kUsed) != 0) != wrap;
+  }
+
+  void put_used(std::uint16_t id, std::uint32_t written) noexcept {
+    auto flags = static_cast<std::uint16_t>(at_.wrap ? kAvailable | kUsed : 0);
+    if (place_.direction == Direction::kDeviceWrites)
+      flags = static_cast<std::uint16_t>(flags | VRING_DESC_F_WRITE);
+    const Tail tail{written, id, flags};
+    std::uint64_t value = 0;
+    std::memcpy(&value, &tail, sizeof(value));
+    // Release: the payload before the descriptor that hands it over.
+    __atomic_store_n(reinterpret_cast<std::uint64_t*>(descriptor(at_.slot) + 8), value, __ATOMIC_RELEASE);
+  }
+
+  bool walk(Batch& batch, Chain& chain, Position at) noexcept {
+    const Tail first = load_tail(at.slot);
+    if ((first.flags & VRING_DESC_F_INDIRECT) != 0)
+      return walk_indirect(batch, chain, load_address(at.slot), first);
+    bool good = true;
+    for (std::uint16_t slots = 1;; ++slots) {
+      const Tail tail = load_tail(at.slot);
+      chain.slots = slots;
+      chain.id = tail.id;  // 2.8.6: the last descriptor's counts
+      good = good && collector_.add(batch, chain, slots == 1, load_address(at.slot), tail.length, tail.flags);
+      if ((tail.flags & VRING_DESC_F_NEXT) == 0) return good;
+      at.advance(1, place_.size);
+      // The whole chain is made available by its first descriptor's flags, written last.
+      if (slots == place_.size || !is_available(load_tail(at.slot).flags, at.wrap)) {
+        violations().note(Violation::kChain, chain.id, slots);
+        return false;
+      }
+    }
+  }
+
+  bool walk_indirect(Batch& batch, Chain& chain, std::uint64_t address, const Tail& outer) noexcept {
+    const std::uint32_t entries = outer.length / sizeof(vring_packed_desc);
+    const std::byte* table = collector_.memory().guest(address, outer.length);
+    if (table == nullptr || entries == 0 || entries > place_.size ||
+        outer.length % sizeof(vring_packed_desc) != 0 || (outer.flags & VRING_DESC_F_NEXT) != 0) {
+      violations().note(Violation::kIndirect, address, outer.length);
+      return false;
+    }
+    // 2.8.7: the table's length alone says how many; of the flags only WRITE counts.
+    for (std::uint32_t i = 0; i < entries; ++i) {
+      vring_packed_desc entry;
+      std::memcpy(&entry, table + sizeof(entry) * i, sizeof(entry));
+      if (!collector_.add(batch, chain, i == 0, entry.addr, entry.len, entry.flags)) return false;
+    }
+    return true;
+  }
+
+  RingPlace place_;
+  PieceCollector collector_;
+  Position at_;
+};
+
+}  // namespace spinring::bench::vhost

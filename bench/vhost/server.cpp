@@ -1,0 +1,165 @@
+#include "bench/vhost/server.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "base/cpu.hpp"
+#include "base/time.hpp"
+#include "bench/vhost/errors.hpp"
+#include "lcore/cpu_set.hpp"
+
+namespace spinring::bench::vhost {
+namespace {
+
+constexpr int kIdleWait = 10;           ///< ms asleep between looks while no queue runs
+constexpr double kDrainSeconds = 0.05;  ///< for frames on their way when a sequence run ends
+constexpr double kPatienceSeconds = 2e-3;
+constexpr double kUnlimitedSeconds = 120.0;  ///< slices kept of a run without end
+
+Clock::duration seconds(double value) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
+}
+
+ServerOptions completed(ServerOptions options) {
+  options.backend.patience_ticks =
+      static_cast<std::uint64_t>(static_cast<double>(tsc_hz()) * kPatienceSeconds);
+  return options;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::open(const ServerOptions& options) {
+  if (options.cpu >= 0) {
+    const auto allowed = lcore::allowed_cpus();
+    if (!allowed) return tl::unexpected(allowed.error());
+    if (auto pinned = lcore::pin_this_thread(options.cpu, *allowed); !pinned) return fail(std::move(pinned));
+  }
+  std::unique_ptr<StatsFile> stats;
+  if (!options.stats_file.empty()) {
+    auto file = StatsFile::open(options.stats_file, true);
+    if (!file) return fail(std::move(file));
+    stats = std::make_unique<StatsFile>(std::move(*file));
+  }
+  std::unique_ptr<Listener> listener;
+  if (!options.client) {
+    auto opened = Listener::open(options.socket);
+    if (!opened) return fail(std::move(opened));
+    listener = std::make_unique<Listener>(std::move(*opened));
+  }
+  return std::unique_ptr<Server>(new Server(completed(options), std::move(listener), std::move(stats)));
+}
+
+Server::Server(const ServerOptions& options, std::unique_ptr<Listener> listener,
+               std::unique_ptr<StatsFile> stats)
+    : options_(options),
+      listener_(std::move(listener)),
+      stats_(std::move(stats)),
+      backend_(options_.backend),
+      recorder_(tsc_hz(), options_.warm_up, options_.seconds > 0 ? options_.seconds : kUnlimitedSeconds) {}
+
+Result<Channel> Server::next_front_end() {
+  const Deadline deadline(seconds(options_.timeout));
+  auto socket = listener_ ? listener_->accept(deadline) : connect_to(options_.socket, deadline);
+  if (!socket) return fail(std::move(socket));
+  ++sessions_;
+  return Channel(std::move(*socket));
+}
+
+Result<void> Server::messages(Channel& channel, int milliseconds) {
+  while (channel.readable(milliseconds)) {
+    milliseconds = 0;
+    auto message = channel.receive();
+    if (!message) return fail(std::move(message));
+    if (options_.verbose) {
+      fmt::print(stderr, "vhost-user request {}, flags {:#x}, {} bytes, {} descriptors\n",
+                 static_cast<std::uint32_t>(message->request), message->flags, message->size,
+                 message->fds.size());
+    }
+    auto reply = backend_.handle(std::move(*message));
+    if (!reply) return fail(std::move(reply));
+    if (*reply) {
+      if (auto sent = channel.send(**reply); !sent) return sent;
+    }
+  }
+  if (backend_.running()) negotiated_ = backend_.negotiated();
+  return {};
+}
+
+bool Server::measuring() noexcept {
+  const TrafficCounters& counters = backend_.traffic().counters();
+  // Frames given to a driver that is not polling yet fill the ring and stop: not traffic.
+  const TrafficOptions& wanted = options_.backend.traffic;
+  return wanted.transmit ? counters.transmitted > 0
+                         : counters.received > std::uint64_t{2} * backend_.ring_size();
+}
+
+void Server::publish() noexcept {
+  if (!stats_) return;
+  const TrafficCounters& counters = backend_.traffic().counters();
+  stats_->stats().received.store(counters.received, std::memory_order_relaxed);
+  stats_->stats().transmitted.store(counters.transmitted, std::memory_order_release);
+}
+
+Result<Ending> Server::serve(Channel& channel, const std::atomic<bool>& interrupted) {
+  const Deadline patience(seconds(options_.timeout));
+  const std::uint64_t look_ticks = tsc_hz() / 1000;
+  std::uint64_t looked = read_tsc();
+  bool look = true;
+  recorder_.resume(read_tsc());
+  while (!interrupted.load(std::memory_order_relaxed)) {
+    if (look) {
+      if (auto done = messages(channel, backend_.running() ? 0 : kIdleWait); !done)
+        return fail(std::move(done));
+      if (!flowing_ && patience.passed()) return Ending::kNoTraffic;
+      look = false;
+      looked = read_tsc();
+      recorder_.resume(looked);
+    }
+    const bool moved = backend_.pass(looked);
+    if (moved) publish();
+    const std::uint64_t now = read_tsc();
+    const TrafficCounters& counters = backend_.traffic().counters();
+    if (flowing_) {
+      look = recorder_.pass(now, counters.received, counters.transmitted);
+      if (look && options_.seconds > 0 && recorder_.full()) return Ending::kDone;
+    } else {
+      flowing_ = measuring();
+      look = now - looked > look_ticks || !backend_.running();
+    }
+    if (!moved) {
+      for (unsigned i = 0; i < options_.idle_pauses; ++i) cpu_pause();
+    }
+  }
+  return Ending::kSignal;
+}
+
+void Server::drain() noexcept {
+  backend_.traffic().stop_giving();
+  const Deadline deadline(seconds(kDrainSeconds));
+  while (!deadline.passed()) backend_.pass(read_tsc());
+  publish();
+}
+
+Result<Ending> Server::run(const std::atomic<bool>& interrupted) {
+  while (true) {
+    auto channel = next_front_end();
+    if (!channel) {
+      if (interrupted.load() || sessions_ > 0)
+        return interrupted.load() ? Ending::kSignal : Ending::kNoTraffic;
+      return fail(std::move(channel));
+    }
+    auto ending = serve(*channel, interrupted);
+    if (!ending && ending.error().code != Errc::kDisconnected) return ending;
+    if (ending) {
+      if (backend_.running()) drain();
+      backend_.disconnect();
+      return ending;
+    }
+    backend_.disconnect();
+    if (sessions_ >= options_.sessions) return Ending::kDisconnected;
+  }
+}
+
+}  // namespace spinring::bench::vhost

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/result.hpp"
+#include "bench/vhost/backend.hpp"
+#include "bench/vhost/channel.hpp"
+#include "bench/vhost/shared_stats.hpp"
+#include "bench/vhost/slices.hpp"
+
+namespace spinring::bench::vhost {
+
+struct ServerOptions {
+  std::string socket;
+  bool client = false;  ///< the front end listens
+  int cpu = -1;         ///< pinned to it; -1: not pinned
+  double warm_up = 0.2;
+  double seconds = 1.0;      ///< measured; 0: until the front end goes or a signal comes
+  double timeout = 30.0;     ///< waiting for the front end and its first frame
+  unsigned sessions = 1;     ///< front ends served, one after the other
+  unsigned idle_pauses = 2;  ///< pause instructions after a pass that moved nothing
+  std::string stats_file;
+  bool verbose = false;
+  BackendOptions backend;
+};
+
+/// How a run ended, beside its figures.
+enum class Ending { kDone, kDisconnected, kSignal, kNoTraffic };
+
+/// Serves front ends and measures, in the calling thread.
+class Server {
+ public:
+  static Result<std::unique_ptr<Server>> open(const ServerOptions& options);
+
+  /// Until the time is over, the last front end has gone, or `interrupted` is set.
+  [[nodiscard]] Result<Ending> run(const std::atomic<bool>& interrupted);
+
+  [[nodiscard]] const Backend& backend() const noexcept { return backend_; }
+  [[nodiscard]] const Negotiated& negotiated() const noexcept { return negotiated_; }
+  [[nodiscard]] SliceReport slices() const { return recorder_.report(); }
+  [[nodiscard]] unsigned sessions() const noexcept { return sessions_; }
+
+ private:
+  Server(const ServerOptions& options, std::unique_ptr<Listener> listener, std::unique_ptr<StatsFile> stats);
+
+  [[nodiscard]] Result<Channel> next_front_end();
+  [[nodiscard]] Result<Ending> serve(Channel& channel, const std::atomic<bool>& interrupted);
+  [[nodiscard]] Result<void> messages(Channel& channel, int milliseconds);
+  [[nodiscard]] bool measuring() noexcept;
+  void drain() noexcept;
+  void publish() noexcept;
+
+  ServerOptions options_;
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<StatsFile> stats_;
+  Backend backend_;
+  SliceRecorder recorder_;
+  Negotiated negotiated_;  ///< of the last front end that had a queue running
+  bool flowing_ = false;
+  unsigned sessions_ = 0;
+};
+
+}  // namespace spinring::bench::vhost

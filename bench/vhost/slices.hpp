@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace spinring::bench::vhost {
+
+/// Least, quartiles and most of some values.
+struct Spread {
+  double least = 0;
+  double lower = 0;
+  double median = 0;
+  double upper = 0;
+  double most = 0;
+};
+Spread spread_of(std::vector<double> values);
+
+/// What the slices say in the end.
+struct SliceReport {
+  Spread transmitted;  ///< M frames/s of the slices that count
+  Spread received;
+  double idle = 0;  ///< share of this side's time spent in passes that moved nothing
+  double seconds = 0;
+  double mean_transmitted = 0;  ///< over everything, pre-empted or not
+  double mean_received = 0;
+  std::uint64_t kept = 0;
+  std::uint64_t preempted_here = 0;   ///< this thread was away for more than kGap
+  std::uint64_t preempted_there = 0;  ///< the driver did nothing for more than kGap
+};
+
+/// Counts frames in slices of 1 ms. A slice in which either side was off its CPU is left out: seen as a gap
+/// in this thread's passes, or as a gap in the driver's progress.
+class SliceRecorder {
+ public:
+  SliceRecorder(std::uint64_t tsc_hz, double warm_up_seconds, double seconds);
+
+  /// Starts counting, or goes on after time that does not count (messages, a system call).
+  void resume(std::uint64_t now) noexcept;
+  /// After each pass: its end, and the totals so far. True: a slice has ended here.
+  bool pass(std::uint64_t now, std::uint64_t received, std::uint64_t transmitted) noexcept;
+  [[nodiscard]] bool full() const noexcept { return slices_.size() == slices_.capacity(); }
+  [[nodiscard]] SliceReport report() const;
+
+ private:
+  struct Slice {
+    std::uint64_t ticks;
+    std::uint64_t idle;
+    std::uint32_t received;
+    std::uint32_t transmitted;
+    bool here;   ///< this thread was away
+    bool there;  ///< the driver was
+  };
+
+  void open(std::uint64_t now) noexcept;
+
+  std::uint64_t hz_;
+  std::uint64_t slice_ticks_;
+  std::uint64_t gap_ticks_;
+  std::uint64_t warm_up_;  ///< slices yet to be thrown away
+  std::vector<Slice> slices_;
+  Slice current_{};
+  std::uint64_t slice_start_ = 0;
+  std::uint64_t last_pass_ = 0;
+  std::uint64_t last_progress_ = 0;
+  std::uint64_t received_ = 0;  ///< totals at the slice's start
+  std::uint64_t transmitted_ = 0;
+  std::uint64_t seen_ = 0;  ///< frames, both ways, at the last progress
+};
+
+}  // namespace spinring::bench::vhost

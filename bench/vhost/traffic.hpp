@@ -1,0 +1,196 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "base/cpu.hpp"
+#include "bench/vhost/batch.hpp"
+#include "bench/vhost/frames.hpp"
+#include "bench/vhost/protocol.hpp"
+
+namespace spinring::bench::vhost {
+
+enum class Content : std::uint8_t { kNull, kSequence };
+/// How much of a packet this side touches.
+enum class Touch : std::uint8_t { kNone, kHeader, kFrame };
+
+struct TrafficOptions {
+  Content content = Content::kNull;
+  Touch touch = Touch::kFrame;
+  bool receive = true;   ///< give the driver frames
+  bool transmit = true;  ///< take frames from it
+  std::size_t frame_size = kLeastFrame;
+  std::uint64_t in_flight =
+      0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
+  unsigned batch = Batch::kMost;
+};
+
+struct TrafficCounters {
+  std::uint64_t received = 0;     ///< frames given to the driver
+  std::uint64_t transmitted = 0;  ///< frames taken from it
+  std::uint64_t refused = 0;      ///< buffers given back unused
+  std::uint64_t corrupt = 0;      ///< frames that came back changed
+  std::uint64_t forgiven = 0;     ///< of in_flight: frames that were waited for in vain
+  std::uint64_t touched = 0;      ///< keeps the reads of payload alive
+};
+
+/// Makes the frames that the driver receives and takes those that it sends: both passes of one queue pair
+/// over either ring. One thread.
+class Traffic {
+ public:
+  static constexpr std::uint32_t kHeader = sizeof(virtio_net_hdr_v1);
+
+  Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t patience_ticks,
+          Violations& violations);
+
+  /// One pass over a receive queue. True: something was completed.
+  template <class Ring>
+  bool give(Ring& ring, unsigned pair, bool mergeable, std::uint64_t now) noexcept {
+    const unsigned wanted = credit(now);
+    if (wanted == 0) return false;
+    // A frame may need several buffers; one by one they are as many as the frames.
+    ring.take(batch_, total_ <= kOneBuffer ? wanted : Batch::kMost);
+    if (batch_.count == 0) return false;
+    if (options_.touch == Touch::kFrame) prefetch_batch<true>();
+    unsigned done = 0;
+    unsigned frames = 0;
+    while (done < batch_.count && frames < wanted) {
+      const Piece& piece = batch_.chains[done].first;
+      if (piece.length >= total_) [[likely]] {
+        fill(piece.data, pair);
+        written_[done++] = total_;
+        ++frames;
+        continue;
+      }
+      const unsigned taken = scatter(done, pair, mergeable, frames);
+      if (taken == 0) break;
+      done += taken;
+    }
+    counters_.received += frames;
+    if (done == 0) return false;
+    ring.complete(batch_, done, written_);
+    return true;
+  }
+
+  /// One pass over a transmit queue. True: something was completed.
+  template <class Ring>
+  bool collect(Ring& ring) noexcept {
+    if (!options_.transmit) return false;
+    ring.take(batch_, options_.batch);
+    if (batch_.count == 0) return false;
+    if (options_.touch != Touch::kNone) prefetch_batch<false>();
+    for (unsigned i = 0; i < batch_.count; ++i) inspect(batch_.chains[i]);
+    ring.complete(batch_, batch_.count, kNothingWritten);
+    return true;
+  }
+
+  [[nodiscard]] const TrafficCounters& counters() const noexcept { return counters_; }
+  [[nodiscard]] const std::vector<SequenceChecker>& streams() const noexcept { return streams_; }
+  /// Frames of all streams that were given.
+  [[nodiscard]] std::uint64_t sequences_given() const noexcept;
+  void stop_giving() noexcept { options_.receive = false; }
+
+ private:
+  static constexpr std::uint32_t kOneBuffer = 1526;  ///< 5.1.6.3.1: what every receive buffer can hold
+  static constexpr std::array<std::uint32_t, Batch::kMost> kNothingWritten{};
+
+  /// The lines of buffers that are ours now: all of a batch's misses at once, not one after the other.
+  template <bool kWrite>
+  void prefetch_batch() const noexcept {
+    for (unsigned i = 0; i < batch_.count; ++i) {
+      const std::byte* data = batch_.chains[i].first.data;
+      if constexpr (kWrite) {
+        prefetch_write(data);
+        prefetch_write(data + kHeader + kLeastFrame - 1);
+      } else {
+        prefetch_read(data);
+        prefetch_read(data + kHeader + kLeastFrame - 1);
+      }
+    }
+  }
+
+  void fill(std::byte* to, unsigned pair) noexcept {
+    if (options_.touch != Touch::kNone) {
+      virtio_net_hdr_v1 header{};
+      header.num_buffers = 1;
+      std::memcpy(to, &header, sizeof(header));
+    }
+    if (options_.touch != Touch::kFrame) return;
+    frame_.write(to + kHeader);
+    if (options_.content == Content::kSequence) {
+      FrameTemplate::stamp(to + kHeader, static_cast<std::uint16_t>(pair), given_[pair]++);
+    }
+  }
+
+  void inspect(const Chain& chain) noexcept {
+    if (chain.first.data == nullptr) [[unlikely]] {
+      ++counters_.refused;
+      return;
+    }
+    if (chain.more_count == 0) [[likely]] {
+      if (chain.first.length < kHeader + kEthernet) [[unlikely]]
+        return refuse_short(chain);
+      check(chain.first.data, {chain.first.data + kHeader, chain.first.length - kHeader});
+    } else {
+      inspect_pieces(chain);
+    }
+  }
+
+  void check(const std::byte* header, std::span<const std::byte> frame) noexcept {
+    ++counters_.transmitted;
+    if (options_.touch == Touch::kNone) return;
+    check_header(header);
+    if (options_.content == Content::kSequence) {
+      check_sequence(frame);
+    } else if (options_.touch == Touch::kFrame) {
+      read(frame);
+    }
+  }
+
+  void check_header(const std::byte* at) noexcept {
+    virtio_net_hdr_v1 header;
+    std::memcpy(&header, at, sizeof(header));
+    if ((header.flags | header.gso_type) != 0) [[unlikely]] {
+      violations_.note(Violation::kPacketHeader, header.flags, header.gso_type);
+    }
+    if (header.num_buffers != 0) violations_.note(Violation::kNumBuffers, header.num_buffers, 0);
+  }
+
+  void read(std::span<const std::byte> frame) noexcept {
+    std::uint64_t sum = 0;
+    std::uint64_t word = 0;
+    std::size_t at = 0;
+    for (; at + sizeof(word) <= frame.size(); at += sizeof(word)) {
+      std::memcpy(&word, frame.data() + at, sizeof(word));
+      sum ^= word;
+    }
+    std::memcpy(&word, frame.data() + frame.size() - sizeof(word), sizeof(word));
+    counters_.touched += sum ^ word;
+  }
+
+  static constexpr std::uint32_t kEthernet = 14;
+
+  [[nodiscard]] unsigned credit(std::uint64_t now) noexcept;
+  unsigned scatter(unsigned from, unsigned pair, bool mergeable, unsigned& frames) noexcept;
+  void inspect_pieces(const Chain& chain) noexcept;
+  void check_sequence(std::span<const std::byte> frame) noexcept;
+  void refuse_short(const Chain& chain) noexcept;
+
+  TrafficOptions options_;
+  FrameTemplate frame_;
+  std::uint32_t total_;  ///< header and frame
+  std::uint64_t patience_ticks_;
+  Violations& violations_;
+  TrafficCounters counters_;
+  Batch batch_;
+  std::array<std::uint32_t, Batch::kMost> written_{};
+  std::vector<std::uint64_t> given_;  ///< next sequence number of each stream
+  std::vector<SequenceChecker> streams_;
+  std::vector<std::byte> stage_;  ///< a frame that does not lie in one piece
+  std::uint64_t progress_at_ = 0;
+  std::uint64_t progress_transmitted_ = 0;
+};
+
+}  // namespace spinring::bench::vhost
