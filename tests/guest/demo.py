@@ -28,6 +28,7 @@ MACS = ("52:54:00:de:00:01", "52:54:00:de:00:02")
 DEADLINE = 600.0
 SOCKET_BYTES = 32 << 20
 TABLE = ("port", "PCI address", "IOMMU group", "path", "rx packets", "tx packets", "drops", "rx/s", "cycles/packet")
+TCG_NOTE = ";\n  without KVM the guest's code is translated, so they are many times what a CPU takes"
 
 
 def boot(stack: ExitStack, report: Report, options: argparse.Namespace, nics: list[Nic]) -> tuple[Guest, Forwarder]:
@@ -135,10 +136,9 @@ def print_table(statistics: dict[str, Any], accelerator: str) -> None:
     print()
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    slow = "; the guest's code is translated (TCG), so they are many times what a CPU takes" if accelerator == "tcg" else ""
-    print(f"\n  rx/s is the mean over the {seconds:.1f} s of forwarding, pauses included. Drops are frames that found the other"
-          f"\n  port's ring full: TCP sends as fast as it can until that happens. Cycles are TSC ticks, in polls that had packets"
-          f"{slow}.\n")
+    print(f"\n  rx/s: mean over the {seconds:.1f} s of forwarding, pauses included. Drops: frames that found the other port's\n"
+          "  ring full; TCP sends faster and faster until that happens. Cycles: TSC ticks, in polls that had packets"
+          f"{TCG_NOTE if accelerator == 'tcg' else ''}.\n")
 
 
 def main() -> int:
