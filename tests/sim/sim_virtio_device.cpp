@@ -236,7 +236,6 @@ void SimVirtioDevice::enable_queue(unsigned index, std::uint64_t value) {
   if (enabled.descriptors == 0 || enabled.driver == 0 || enabled.device == 0) {
     return violation(fmt::format("queue {} enabled before its addresses were written", index));
   }
-  if (!knobs.enable_sticks) return;
   enabled.enabled = true;
   enabled.ring = make_ring(index, enabled);
   note_breakage(enabled);

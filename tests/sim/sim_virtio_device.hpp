@@ -25,7 +25,6 @@ struct VirtioKnobs {
   std::uint64_t flipping_features = 0;  ///< bits that change with every read of device_feature
   int generation_changes = 0;           ///< reads of config_generation that show a new value; -1: all
   bool refuse_vectors = false;          ///< MSI-X vectors read back as "no vector"
-  bool enable_sticks = true;            ///< queue_enable reads back 1 after it was written
   bool answers_control = true;
   std::uint8_t control_ack = 0;  ///< what a good command is answered with
   std::uint32_t control_used_length = 1;
