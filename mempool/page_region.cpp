@@ -123,7 +123,8 @@ Result<PageRegion> take_normal_pages(const MemoryConfig& config, std::size_t byt
   if (!fd) return fail(Errc::kKernel, "memfd_create", "normal pages", errno);
   Result<PageRegion> region = map_file(std::move(fd), bytes, page_size, config.numa_node);
   if (!region) return region;
-  if (::mlock(region->mapping.data(), bytes) != 0) return lock_refused(bytes, errno);
+  // mlock2(), and not mlock(), which the sanitizers replace by one that does nothing.
+  if (::mlock2(region->mapping.data(), bytes, 0) != 0) return lock_refused(bytes, errno);
   // mlock() faults shared pages for reading only: the first write would still go through the kernel.
   if (const int error = prefault(region->fd, region->mapping, page_size); error != 0) {
     return fail(Errc::kKernel, "taking normal pages", fmt::format("{} KiB", bytes >> 10), error,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -34,20 +35,22 @@ void report(PoolViolation violation, const Pool& pool, std::uint32_t packet, std
 
 std::atomic_ref<std::uint32_t> state_of(Packet& packet) { return std::atomic_ref(packet.debug_state); }
 
+/// Bytes of metadata that are poisoned: all before the mark, which other threads may be exchanging.
+constexpr std::size_t kPoisonedBytes = offsetof(Packet, debug_state);
+
 /// The metadata as it must be while the packet is free.
 Packet poisoned_metadata(const Packet& packet) {
   Packet poisoned;
-  std::memset(static_cast<void*>(&poisoned), kPoison, sizeof(poisoned));
+  std::memset(static_cast<void*>(&poisoned), kPoison, kPoisonedBytes);
   poisoned.pool = packet.pool;
   poisoned.buffer_length = packet.buffer_length;
   poisoned.region = packet.region;
-  poisoned.debug_state = packet.debug_state;
   return poisoned;
 }
 
 void poison(Packet& packet) {
   const Packet metadata = poisoned_metadata(packet);
-  std::memcpy(static_cast<void*>(&packet), &metadata, sizeof(metadata));
+  std::memcpy(static_cast<void*>(&packet), &metadata, kPoisonedBytes);
   std::memset(packet.buffer(), kPoison, packet.buffer_length);
 }
 
@@ -79,7 +82,7 @@ void mark_taken(const Pool& pool, Packet& packet) noexcept {
     return;
   }
   const Packet expected = poisoned_metadata(packet);
-  if (std::memcmp(static_cast<const void*>(&packet), &expected, sizeof(expected)) != 0) {
+  if (std::memcmp(static_cast<const void*>(&packet), &expected, kPoisonedBytes) != 0) {
     report(PoolViolation::kUseAfterFree, pool, index, "its metadata was written to after it was put");
   }
   const std::byte* end = packet.buffer() + packet.buffer_length;

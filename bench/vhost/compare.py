@@ -25,7 +25,7 @@ sys.path.insert(0, str(FilePath(__file__).resolve().parent))
 
 from harness import drivers, plot, runs, table  # noqa: E402
 from harness.paths import DIRECTIONS, PATHS, Case  # noqa: E402
-from harness.process import RunError  # noqa: E402
+from harness.process import RunError, make_harness_realtime  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cpus", type=numbers, default=[0, 1], help="of the back end and of the driver")
     parser.add_argument("--tolerance", type=float, default=1.5, help="largest over least cache-line time of a pair")
     parser.add_argument("--instructions", action="store_true", help="count each driver's instructions a packet too")
-    parser.add_argument("--steps", type=int, default=600000, help="instructions to step through")
+    parser.add_argument("--steps", type=int, default=200000, help="instructions to step through")
     parser.add_argument("--realtime", type=int, default=0, help="SCHED_FIFO priority, on a machine that is not idle")
     parser.add_argument("--back-end", default="", help="more options of spinring-vhost-null, in one word")
     parser.add_argument("--lock", default="", help="file to lock during each pair")
@@ -128,6 +128,8 @@ def main() -> int:
     bench = runs.Bench(options.build, *options.cpus, seconds=options.seconds, warm_up=options.warm_up,
                        timeout=options.timeout, realtime=options.realtime,
                        back_end_options=["--tolerate=num_buffers", *options.back_end.split()])
+    if options.realtime:
+        make_harness_realtime(options.realtime)
     labels = (options.a, options.b if options.b != options.a else f"{options.b} again")
     a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build)
     b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -39,36 +40,41 @@ class Process:
         except subprocess.TimeoutExpired as error:
             raise RunError(f"{shlex.join(self.words)} did not end in {seconds:.0f} s:\n{tail(self.output())}") from error
 
-    def stop(self, seconds: float = 30.0) -> None:
-        """Asks it to end; takes it away if it does not."""
-        if self.running():
-            self._popen.send_signal(signal.SIGINT)
-            if self._popen.stdin:
-                self._popen.stdin.close()
-            try:
-                self._popen.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self._popen.kill()
-                self._popen.wait()
-        elif self._popen.stdin:
+    def stop(self, seconds: float = 10.0) -> None:
+        """Asks it to end, by the end of its input and by a signal; takes it away if it does not."""
+        if self._popen.stdin and not self._popen.stdin.closed:
             self._popen.stdin.close()
+        for end in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            if not self.running():
+                return
+            self._popen.send_signal(end)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(seconds)
 
-    def busiest_thread(self, but_not: int | None = None) -> int:
-        """The thread with the most CPU time: the one that polls."""
+    def polling_thread(self) -> int:
+        """The thread with the most CPU time; never the main one, which sets up and then waits, if there are others."""
         times = {}
         for task in FilePath(f"/proc/{self.pid}/task").iterdir():
-            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
-            times[int(task.name)] = int(fields[11]) + int(fields[12])
-        times.pop(but_not, None)
+            with contextlib.suppress(FileNotFoundError):
+                fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+                times[int(task.name)] = int(fields[11]) + int(fields[12])
+        if len(times) > 1:
+            times.pop(self.pid, None)
         return max(times, key=times.__getitem__)
 
     def make_realtime(self, priority: int) -> None:
         """Runs it before all ordinary programs: for machines on which something else runs too. The thread that polls
         comes after the process's others, which share its CPU and mean to be served at once."""
-        polling = self.busiest_thread()
+        polling = self.polling_thread()
         for task in os.listdir(f"/proc/{self.pid}/task"):
             mine = priority if int(task) == polling else priority + 1
-            os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(mine))
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(mine))
+
+
+def make_harness_realtime(priority: int) -> None:
+    """This process before what it measures, or it could not end it; its children start as ordinary ones."""
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority + 2))
 
 
 def tail(text: str, lines: int = 15) -> str:

@@ -48,9 +48,13 @@ class Run:
     negotiated: dict = field(default_factory=dict)
 
 
+def realtime(bench: Bench, words: list[str]) -> list[str]:
+    return ["chrt", "--fifo", str(bench.realtime), *words] if bench.realtime else words
+
+
 def core_distance(bench: Bench) -> float:
     words = [bench.program("spinring-coreline"), f"--cpus={bench.back_end_cpu},{bench.driver_cpu}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(realtime(bench, words), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RunError(done.stderr.strip())
     return json.loads(done.stdout)["ns"]["median"]
@@ -131,16 +135,11 @@ def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int) -> 
         process = None
         try:
             process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
-            if bench.realtime:
-                back_end.make_realtime(bench.realtime)
             wait_for(lambda: moved(stats) or not process.running(), bench.timeout, "traffic")
             time.sleep(0.5)  # caches and pools of the driver reach their steady state
-            thread = process.busiest_thread()
+            thread = process.polling_thread()
             words = [bench.program("spinring-stepcount"), f"--thread={thread}", f"--stats-file={stats}",
                      f"--steps={steps}", f"--driver={DRIVER_PARTS[driver.kind]}"]
-            if bench.realtime:
-                words = ["chrt", "--fifo", str(bench.realtime), *words]
-                process.make_realtime(bench.realtime)
             words = ["taskset", "-c", str(bench.driver_cpu), *words]
             done = subprocess.run(words + (["--received"] if case.direction == "rx" else []), capture_output=True,
                                   text=True, check=False, env=os.environ)
