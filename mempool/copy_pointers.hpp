@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 namespace spinring::mempool {
 
@@ -56,9 +55,6 @@ inline void copy_fixed(T** to, T* const* from, Check& check) noexcept {
 #pragma GCC diagnostic pop
 #endif
 
-/// From here on libc's memcpy(), which uses the widest registers that the CPU has, makes up for its call.
-inline constexpr std::size_t kLibcIsFaster = 64;
-
 /// Copies `count` pointers between arrays that do not overlap. Bursts of 32, by far the most frequent size,
 /// have a path of their own without a loop; a libc memcpy() would cost more than the copy for small counts.
 template <class T, class Check>
@@ -66,12 +62,6 @@ inline void copy_pointers(T** to, T* const* from, std::size_t count, Check& chec
   if (count == 32) [[likely]] {
     copy_fixed<32>(to, from, check);
     return;
-  }
-  if constexpr (std::is_same_v<Check, Unchecked>) {
-    if (count >= kLibcIsFaster) {
-      std::memcpy(to, from, count * sizeof(T*));
-      return;
-    }
   }
   std::size_t i = 0;
   for (; i + 8 <= count; i += 8) copy_fixed<8>(to + i, from + i, check);
