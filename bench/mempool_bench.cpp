@@ -159,11 +159,11 @@ void add_row(const std::string& side, const std::string& what, int threads, Body
 template <class Cached, class Shared>
 void add_side(const std::string& side, int most_threads) {
   for (int threads = 1; threads <= most_threads; ++threads) {
-    for (const std::size_t burst : {1, 4, 8, 32, 256}) {
+    for (const std::size_t burst : {1UL, 4UL, 8UL, 32UL, 256UL}) {
       add_row(side, fmt::format("cached {:>3}", burst), threads,
               [burst](benchmark::State& state) { take_and_give<Cached>(state, burst); });
     }
-    for (const std::size_t burst : {1, 4, 8, 32, 256}) {
+    for (const std::size_t burst : {1UL, 4UL, 8UL, 32UL, 256UL}) {
       add_row(side, fmt::format("uncached {:>3}", burst), threads,
               [burst](benchmark::State& state) { take_and_give<Shared>(state, burst); });
     }

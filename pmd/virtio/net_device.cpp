@@ -53,8 +53,8 @@ Result<void> NetDevice::identify() {
   info_.driver = "virtio-net";
   info_.iommu_group = transport_->iommu_group();
   info_.numa_node = transport_->numa_node();
-  // QUIRK(QEMU): num_queues counts the queues of further pairs only once MQ was accepted. So accept, read, and
-  // start over.
+  // QUIRK(QEMU): num_queues counts the queues of further pairs only once MQ was accepted. So accept, read,
+  // and start over.
   const Wishes wishes{.own_queue_pairs = transport_->enables_pairs_itself()};
   if (auto ok = transport_->accept_features(virtio::negotiate(offered_, wishes)); !ok) return ok;
   if (auto read = read_config(); !read) return read;
