@@ -1,0 +1,87 @@
+#include "bench/vhost/frames.hpp"
+
+#include <gtest/gtest.h>
+
+#include "bench/vhost/slices.hpp"
+
+namespace spinring::bench::vhost {
+namespace {
+
+TEST(SequenceChecker, CountsGapsLateOnesAndDoubles) {
+  SequenceChecker checker;
+  for (const std::uint64_t sequence : {0, 1, 4, 3, 3, 1, 5}) checker.see(sequence);
+  EXPECT_EQ(checker.verified(), 7U);
+  EXPECT_EQ(checker.lost(), 1U);  // 2
+  EXPECT_EQ(checker.reordered(), 1U);
+  EXPECT_EQ(checker.duplicated(), 2U);
+  EXPECT_EQ(checker.next(), 6U);
+}
+
+TEST(SequenceChecker, ALongGapIsLossAndItsWindowStartsAnew) {
+  SequenceChecker checker;
+  checker.see(0);
+  checker.see(1'000'000);
+  EXPECT_EQ(checker.lost(), 999'999U);
+  checker.see(1'000'000 - 100);
+  EXPECT_EQ(checker.reordered(), 1U);
+  EXPECT_EQ(checker.lost(), 999'998U);
+  checker.see(0);  // longer ago than is remembered
+  EXPECT_EQ(checker.duplicated(), 1U);
+}
+
+TEST(FrameTemplate, IsIntactWithOtherAddressesAndSequenceOnly) {
+  const FrameTemplate frame(60);
+  std::vector<std::byte> bytes(60);
+  frame.write(bytes.data());
+  FrameTemplate::stamp(bytes.data(), 3, 77);
+  for (std::size_t i = 0; i < FrameTemplate::kAddresses; ++i) bytes[i] = std::byte{0xee};
+  EXPECT_TRUE(frame.intact(bytes));
+  for (std::size_t i = FrameTemplate::kAddresses; i < bytes.size(); ++i) {
+    if (i >= FrameTemplate::kStream && i < FrameTemplate::kSequenceEnd) continue;
+    bytes[i] ^= std::byte{1};
+    EXPECT_FALSE(frame.intact(bytes)) << i;
+    bytes[i] ^= std::byte{1};
+  }
+  bytes.pop_back();
+  EXPECT_FALSE(frame.intact(bytes));
+}
+
+TEST(SliceRecorder, LeavesOutSlicesInWhichASideWasAway) {
+  constexpr std::uint64_t kHz = 1'000'000'000;  // a tick is 1 ns
+  SliceRecorder recorder(kHz, 0, 0.004);
+  std::uint64_t now = 0;
+  std::uint64_t frames = 0;
+  recorder.resume(now);
+  const auto slice = [&](std::uint64_t step, bool progress) {
+    bool ended = false;
+    while (!ended) {
+      now += step;
+      frames += progress ? 10 : 0;
+      ended = recorder.pass(now, frames, frames);
+    }
+  };
+  slice(1000, true);     // 10 frames a microsecond
+  slice(200'000, true);  // this side away
+  slice(1000, false);    // the driver away
+  slice(2000, true);
+  ASSERT_TRUE(recorder.full());
+  const SliceReport report = recorder.report();
+  EXPECT_EQ(report.kept, 2U);
+  EXPECT_EQ(report.preempted_here, 1U);
+  EXPECT_EQ(report.preempted_there, 1U);
+  EXPECT_NEAR(report.transmitted.most, 10.0, 0.1);
+  EXPECT_NEAR(report.transmitted.least, 5.0, 0.1);
+  EXPECT_NEAR(report.seconds, 0.004, 1e-4);
+}
+
+TEST(Spread, OfFourValues) {
+  const Spread spread = spread_of({4, 1, 3, 2});
+  EXPECT_DOUBLE_EQ(spread.least, 1);
+  EXPECT_DOUBLE_EQ(spread.lower, 1.75);
+  EXPECT_DOUBLE_EQ(spread.median, 2.5);
+  EXPECT_DOUBLE_EQ(spread.most, 4);
+  EXPECT_DOUBLE_EQ(spread_of({}).median, 0);
+}
+
+}  // namespace
+}  // namespace spinring::bench::vhost
