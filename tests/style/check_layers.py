@@ -28,7 +28,7 @@ SYSTEM_INCLUDES = [
     (r"rte_.*", ["bench", "dpdk_plugin", "tests"], "DPDK is the rival and a guest, never a dependency"),
     (r"linux/(vfio|iommufd)\.h", ["vfio_glue", "tests"], "the kernel's VFIO interface belongs to vfio_glue"),
     (r"hugetlbfs\.h", ["mempool", "tests", "bench"], "hugepages belong to mempool"),
-    (r"g(test|mock)/.*", ["tests"], "tests only"),
+    (r"g(test|mock)/.*", ["bench", "tests"], "tests only, those of bench's own back end among them"),
     (r"benchmark/.*", ["bench", "tests"], "benchmarks only"),
     (r"nlohmann/.*", ["pmd/bus/qtest", "apps", "examples", "bench", "tests"], "JSON is for QMP and for programs"),
     (r"(CLI|spdlog|histedit|pcap).*", ["apps", "examples", "bench", "tests"],
