@@ -33,7 +33,7 @@ pmd::RigConfig choose_device(FuzzInput& input) {
   config.device.features = (sim::SimNetConfig::kUsualFeatures ^ flips) & ~sim::feature(VIRTIO_NET_F_CTRL_RX);
   if (input.u8() % 4 != 0) config.device.features |= sim::feature(VIRTIO_F_VERSION_1);
   const auto registers = input.take(sizeof config.device.registers);
-  std::memcpy(&config.device.registers, registers.data(), registers.size());
+  if (!registers.empty()) std::memcpy(&config.device.registers, registers.data(), registers.size());
   return config;
 }
 
