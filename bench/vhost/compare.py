@@ -17,6 +17,7 @@ import fcntl
 import itertools
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path as FilePath
@@ -25,7 +26,7 @@ sys.path.insert(0, str(FilePath(__file__).resolve().parent))
 
 from harness import drivers, plot, runs, table  # noqa: E402
 from harness.paths import DIRECTIONS, PATHS, Case  # noqa: E402
-from harness.process import RunError, make_harness_realtime  # noqa: E402
+from harness.process import RunError  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -72,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tolerance", type=float, default=1.5, help="largest over least cache-line time of a pair")
     parser.add_argument("--instructions", action="store_true", help="count each driver's instructions a packet too")
     parser.add_argument("--steps", type=int, default=200000, help="instructions to step through")
-    parser.add_argument("--realtime", type=int, default=0, help="SCHED_FIFO priority, on a machine that is not idle")
+    parser.add_argument("--nice", type=int, default=0, help="of both sides, such as -19 on a machine that is not idle")
     parser.add_argument("--back-end", default="", help="more options of spinring-vhost-null, in one word")
     parser.add_argument("--lock", default="", help="file to lock during each pair")
     parser.add_argument("--lock-patience", type=float, default=300.0)
@@ -125,11 +126,11 @@ def write(options: argparse.Namespace, rows: list[table.Row], labels: tuple[str,
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     bench = runs.Bench(options.build, *options.cpus, seconds=options.seconds, warm_up=options.warm_up,
-                       timeout=options.timeout, realtime=options.realtime,
+                       timeout=options.timeout,
                        back_end_options=["--tolerate=num_buffers", *options.back_end.split()])
-    if options.realtime:
-        make_harness_realtime(options.realtime)
+    os.nice(options.nice)  # what is started inherits it
     labels = (options.a, options.b if options.b != options.a else f"{options.b} again")
     a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build)
     b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build)

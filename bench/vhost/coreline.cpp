@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <thread>
 #include <vector>
@@ -77,7 +78,7 @@ int run(int argc, char** argv) {
   if (!wait_until([&] { return ready.load() != 0; }, Deadline(std::chrono::seconds(5))) || ready.load() < 0) {
     fmt::print(stderr, "spinring-coreline: no thread on CPU {}. Name a CPU of this process with --cpus.\n",
                cpus[1]);
-    return 1;
+    std::_Exit(1);  // the other thread may never run, and joining it would never end
   }
   const Spread spread = spread_of(measure(ball, seconds));
   stop.store(true);

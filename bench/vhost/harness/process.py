@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import signal
 import subprocess
@@ -61,20 +60,6 @@ class Process:
         if len(times) > 1:
             times.pop(self.pid, None)
         return max(times, key=times.__getitem__)
-
-    def make_realtime(self, priority: int) -> None:
-        """Runs it before all ordinary programs: for machines on which something else runs too. The thread that polls
-        comes after the process's others, which share its CPU and mean to be served at once."""
-        polling = self.polling_thread()
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            mine = priority if int(task) == polling else priority + 1
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(mine))
-
-
-def make_harness_realtime(priority: int) -> None:
-    """This process before what it measures, or it could not end it; its children start as ordinary ones."""
-    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority + 2))
 
 
 def tail(text: str, lines: int = 15) -> str:
