@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace spinring::mempool {
 
@@ -12,6 +13,8 @@ using PointerPair = std::uint64_t __attribute__((vector_size(16)));
 /// Checks nothing: for pointers that come out of the pool.
 struct Unchecked {
   void see(const PointerPair&) noexcept {}
+  [[nodiscard]] static bool all_inside() noexcept { return true; }
+  [[nodiscard]] static bool inside(std::uintptr_t) noexcept { return true; }
 };
 
 /// Finds out whether all addresses seen lie in first..last (inclusive), without a branch and without touching
@@ -22,6 +25,10 @@ class RangeCheck {
   RangeCheck(std::uintptr_t first, std::uintptr_t last) noexcept : first_{first, first}, last_{last, last} {}
   void see(const PointerPair& pair) noexcept { signs_ |= (pair - first_) | (last_ - pair); }
   [[nodiscard]] bool all_inside() const noexcept { return ((signs_[0] | signs_[1]) >> 63) == 0; }
+  /// A single address, without the vector registers.
+  [[nodiscard]] bool inside(std::uintptr_t address) const noexcept {
+    return address >= first_[0] && address <= last_[0];
+  }
 
  private:
   PointerPair first_;
@@ -29,8 +36,8 @@ class RangeCheck {
   PointerPair signs_{};
 };
 
-// Inlined where the count is not known to be below 32 but the array is (a single packet's address), the path
-// for 32 looks to g++ 12 as if it ran past the array.
+// Inlined where the array's length is known and the count is not (a single packet's address), the paths for
+// larger counts look to g++ 12 as if they ran past the array. They cannot be reached then.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Warray-bounds"
@@ -51,17 +58,27 @@ inline void copy_fixed(T** to, T* const* from, Check& check) noexcept {
   }
 }
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+/// From here on libc's memcpy(), which uses the widest registers that the CPU has, makes up for its call.
+inline constexpr std::size_t kLibcIsFaster = 64;
 
-/// Copies `count` pointers between arrays that do not overlap. Bursts of 32, by far the most frequent size,
-/// have a path of their own without a loop; a libc memcpy() would cost more than the copy for small counts.
+/// Copies `count` pointers between arrays that do not overlap; returns whether `check` found them all inside.
+/// Bursts of 32, by far the most frequent size, and single packets have paths of their own without a loop; a
+/// libc memcpy() would cost more than the copy for small counts.
 template <class T, class Check>
-inline void copy_pointers(T** to, T* const* from, std::size_t count, Check& check) noexcept {
+inline bool copy_pointers(T** to, T* const* from, std::size_t count, Check check) noexcept {
   if (count == 32) [[likely]] {
     copy_fixed<32>(to, from, check);
-    return;
+    return check.all_inside();
+  }
+  if (count == 1) {
+    to[0] = from[0];
+    return check.inside(reinterpret_cast<std::uintptr_t>(from[0]));
+  }
+  if constexpr (std::is_same_v<Check, Unchecked>) {
+    if (count >= kLibcIsFaster) {
+      std::memcpy(to, from, count * sizeof(T*));
+      return true;
+    }
   }
   std::size_t i = 0;
   for (; i + 8 <= count; i += 8) copy_fixed<8>(to + i, from + i, check);
@@ -78,12 +95,16 @@ inline void copy_pointers(T** to, T* const* from, std::size_t count, Check& chec
     check.see(PointerPair{address, address});
     to[i] = from[i];
   }
+  return check.all_inside();
 }
 
 template <class T>
 inline void copy_pointers(T** to, T* const* from, std::size_t count) noexcept {
-  Unchecked unchecked;
-  copy_pointers(to, from, count, unchecked);
+  copy_pointers(to, from, count, Unchecked{});
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 }  // namespace spinring::mempool

@@ -153,9 +153,7 @@ class PoolCache {
  private:
   void put_unchecked(Packet* const* packets, std::size_t count) noexcept {
     if (count <= limit_ - count_) [[likely]] {
-      RangeCheck own(first_, last_);
-      copy_pointers(&slots_[count_], packets, count, own);
-      if (own.all_inside()) [[likely]] {
+      if (copy_pointers(&slots_[count_], packets, count, RangeCheck(first_, last_))) [[likely]] {
         count_ += static_cast<std::uint32_t>(count);
         return;
       }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "base/ring_index.hpp"
@@ -289,28 +290,44 @@ void Backend::disconnect() noexcept {
 }
 
 template <class R>
-bool Backend::serve(R& ring, Queue& queue, std::size_t index, std::uint64_t now) noexcept {
-  const auto pair = static_cast<unsigned>(index / 2);
-  const bool moved = index % 2 == 0 ? traffic_.give(ring, pair, negotiated_.has(VIRTIO_NET_F_MRG_RXBUF), now)
-                                    : traffic_.collect(ring);
-  if (moved && queue.call && ring.wants_interrupt()) [[unlikely]] {
-    ::eventfd_write(queue.call.get(), 1);
-    ++interrupts_;
+void Backend::interrupt(const R& ring, const Queue& queue) noexcept {
+  if (!queue.call || !ring.wants_interrupt()) [[likely]]
+    return;
+  ::eventfd_write(queue.call.get(), 1);
+  ++interrupts_;
+}
+
+bool Backend::serve_pair(unsigned pair, std::uint64_t now) noexcept {
+  Queue& receive = queues_[std::size_t{pair} * 2];
+  Queue& transmit = queues_[std::size_t{pair} * 2 + 1];
+  const bool mergeable = negotiated_.has(VIRTIO_NET_F_MRG_RXBUF);
+  bool moved = false;
+  const auto run = [&](auto kind) {
+    using R = typename decltype(kind)::type;
+    R* rx = receive.enabled ? std::get_if<R>(&receive.ring) : nullptr;
+    R* tx = transmit.enabled ? std::get_if<R>(&transmit.ring) : nullptr;
+    if (rx != nullptr) traffic_.begin_giving(*rx, now);
+    if (tx != nullptr) traffic_.begin_collecting(*tx);
+    if (rx != nullptr && traffic_.finish_giving(*rx, pair, mergeable)) {
+      moved = true;
+      interrupt(*rx, receive);
+    }
+    if (tx != nullptr && traffic_.finish_collecting(*tx)) {
+      moved = true;
+      interrupt(*tx, transmit);
+    }
+  };
+  if (negotiated_.has(VIRTIO_F_RING_PACKED)) {
+    run(std::type_identity<PackedRing>());
+  } else {
+    run(std::type_identity<SplitRing>());
   }
   return moved;
 }
 
 bool Backend::pass(std::uint64_t now) noexcept {
   bool moved = false;
-  for (std::size_t i = 0; i < queues_.size(); ++i) {
-    Queue& queue = queues_[i];
-    if (!queue.enabled) continue;
-    if (auto* split = std::get_if<SplitRing>(&queue.ring)) {
-      moved |= serve(*split, queue, i, now);
-    } else if (auto* packed = std::get_if<PackedRing>(&queue.ring)) {
-      moved |= serve(*packed, queue, i, now);
-    }
-  }
+  for (unsigned pair = 0; pair < options_.pairs; ++pair) moved |= serve_pair(pair, now);
   return moved;
 }
 

@@ -90,8 +90,9 @@ class Backend {
   void stop(Queue& queue) noexcept;
   void recount() noexcept;
 
+  bool serve_pair(unsigned pair, std::uint64_t now) noexcept;
   template <class R>
-  bool serve(R& ring, Queue& queue, std::size_t index, std::uint64_t now) noexcept;
+  void interrupt(const R& ring, const Queue& queue) noexcept;
 
   BackendOptions options_;
   std::uint64_t offered_;

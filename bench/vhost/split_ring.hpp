@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/cpu.hpp"
 #include "base/ring_index.hpp"
 #include "bench/vhost/batch.hpp"
 
@@ -37,6 +38,7 @@ class SplitRing {
     }
     const unsigned ready = ring_distance(available_, next_);
     const unsigned count = ready < most ? ready : most;
+    prefetch_used(count);
     Order order = order_;
     for (unsigned i = 0; i < count; ++i) {
       const auto index = static_cast<std::uint16_t>(next_ + i);
@@ -79,6 +81,14 @@ class SplitRing {
     vring_used_elem& element = used()->ring[ring_slot(index, mask_)];
     element.id = id;
     element.len = written;
+  }
+
+  /// The lines of the used ring that complete() will write: this side's own, which the driver has read.
+  void prefetch_used(unsigned count) const noexcept {
+    constexpr unsigned kOfLine = kCacheLine / sizeof(vring_used_elem);
+    for (unsigned i = 0; i < (place_.one_entry_per_batch ? 1 : count); i += kOfLine) {
+      prefetch_write(&used()->ring[ring_slot(static_cast<std::uint16_t>(next_ + i), mask_)]);
+    }
   }
 
   /// IN_ORDER: the head that the next buffer must have, known once the first has been seen.

@@ -18,7 +18,9 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
       given_(pairs),
       streams_(pairs),
       stage_(kStage) {
-  batch_.more.reserve(std::size_t{Batch::kMost} * Batch::kMost);
+  for (Batch* batch : {&given_batch_, &collected_batch_}) {
+    batch->more.reserve(std::size_t{Batch::kMost} * Batch::kMost);
+  }
   // A frame without its sequence number could not be checked.
   if (options_.content == Content::kSequence) options_.touch = Touch::kFrame;
   options_.batch = std::clamp(options_.batch, 1U, Batch::kMost);
@@ -42,23 +44,23 @@ unsigned Traffic::credit(std::uint64_t now) noexcept {
 }
 
 unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned& frames) noexcept {
-  if (batch_.chains[from].first.data == nullptr) {
+  if (given_batch_.chains[from].first.data == nullptr) {
     ++counters_.refused;
     written_[from] = 0;
     return 1;
   }
   std::uint64_t room = 0;
   unsigned chains = 0;
-  while (room < total_ && from + chains < batch_.count) {
-    const Chain& chain = batch_.chains[from + chains];
+  while (room < total_ && from + chains < given_batch_.count) {
+    const Chain& chain = given_batch_.chains[from + chains];
     if (chain.first.data == nullptr) break;
-    room += batch_.length(chain);
+    room += given_batch_.length(chain);
     ++chains;
     if (!mergeable) break;
   }
   if (room < total_) {
     // More buffers may follow, unless this is all that one frame can have.
-    if (mergeable && chains > 0 && from + chains == batch_.count && (from > 0 || chains < Batch::kMost))
+    if (mergeable && chains > 0 && from + chains == given_batch_.count && (from > 0 || chains < Batch::kMost))
       return 0;
     violations_.note(Violation::kBufferSmall, room, total_);
     ++counters_.refused;
@@ -83,19 +85,19 @@ unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned
       written_[i] += static_cast<std::uint32_t>(bytes);
     };
     written_[i] = 0;
-    put(batch_.chains[i].first);
-    for (const Piece& piece : batch_.rest(batch_.chains[i])) put(piece);
+    put(given_batch_.chains[i].first);
+    for (const Piece& piece : given_batch_.rest(given_batch_.chains[i])) put(piece);
   }
   ++frames;
   return chains;
 }
 
 void Traffic::inspect_pieces(const Chain& chain) noexcept {
-  const std::uint64_t length = batch_.length(chain);
+  const std::uint64_t length = collected_batch_.length(chain);
   if (length < kHeader + kEthernet) return refuse_short(chain);
   // The usual split: the header alone, then the frame.
   if (chain.first.length == kHeader && chain.more_count == 1) {
-    const Piece& frame = batch_.rest(chain).front();
+    const Piece& frame = collected_batch_.rest(chain).front();
     return check(chain.first.data, {frame.data, frame.length});
   }
   std::size_t at = 0;
@@ -105,7 +107,7 @@ void Traffic::inspect_pieces(const Chain& chain) noexcept {
     at += bytes;
   };
   gather(chain.first);
-  for (const Piece& piece : batch_.rest(chain)) gather(piece);
+  for (const Piece& piece : collected_batch_.rest(chain)) gather(piece);
   check(stage_.data(), {stage_.data() + kHeader, at - kHeader});
 }
 
@@ -126,7 +128,7 @@ void Traffic::check_sequence(std::span<const std::byte> frame) noexcept {
 }
 
 void Traffic::refuse_short(const Chain& chain) noexcept {
-  violations_.note(Violation::kPacketShort, chain.id, batch_.length(chain));
+  violations_.note(Violation::kPacketShort, chain.id, collected_batch_.length(chain));
   ++counters_.refused;
 }
 

@@ -45,19 +45,23 @@ class Traffic {
   Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t patience_ticks,
           Violations& violations);
 
-  /// One pass over a receive queue. True: something was completed.
+  /// First half of a pass over a receive queue: takes buffers and has their lines fetched. The halves of both
+  /// queues of a pair are interleaved, so that one queue's misses pass while the other is worked on.
   template <class Ring>
-  bool give(Ring& ring, unsigned pair, bool mergeable, std::uint64_t now) noexcept {
-    const unsigned wanted = credit(now);
-    if (wanted == 0) return false;
+  void begin_giving(Ring& ring, std::uint64_t now) noexcept {
+    wanted_ = credit(now);
     // A frame may need several buffers; one by one they are as many as the frames.
-    ring.take(batch_, total_ <= kOneBuffer ? wanted : Batch::kMost);
-    if (batch_.count == 0) return false;
-    if (options_.touch == Touch::kFrame) prefetch_batch<true>();
+    ring.take(given_batch_, wanted_ == 0 ? 0 : (total_ <= kOneBuffer ? wanted_ : Batch::kMost));
+    if (options_.touch == Touch::kFrame) prefetch_batch<true>(given_batch_);
+  }
+
+  /// Second half: fills the buffers and gives them back. True: something was completed.
+  template <class Ring>
+  bool finish_giving(Ring& ring, unsigned pair, bool mergeable) noexcept {
     unsigned done = 0;
     unsigned frames = 0;
-    while (done < batch_.count && frames < wanted) {
-      const Piece& piece = batch_.chains[done].first;
+    while (done < given_batch_.count && frames < wanted_) {
+      const Piece& piece = given_batch_.chains[done].first;
       if (piece.length >= total_) [[likely]] {
         fill(piece.data, pair);
         written_[done++] = total_;
@@ -70,19 +74,23 @@ class Traffic {
     }
     counters_.received += frames;
     if (done == 0) return false;
-    ring.complete(batch_, done, written_);
+    ring.complete(given_batch_, done, written_);
     return true;
   }
 
-  /// One pass over a transmit queue. True: something was completed.
+  /// First half of a pass over a transmit queue.
   template <class Ring>
-  bool collect(Ring& ring) noexcept {
-    if (!options_.transmit) return false;
-    ring.take(batch_, options_.batch);
-    if (batch_.count == 0) return false;
-    if (options_.touch != Touch::kNone) prefetch_batch<false>();
-    for (unsigned i = 0; i < batch_.count; ++i) inspect(batch_.chains[i]);
-    ring.complete(batch_, batch_.count, kNothingWritten);
+  void begin_collecting(Ring& ring) noexcept {
+    ring.take(collected_batch_, options_.transmit ? options_.batch : 0);
+    if (options_.touch != Touch::kNone) prefetch_batch<false>(collected_batch_);
+  }
+
+  /// Second half: reads and judges the packets. True: something was completed.
+  template <class Ring>
+  bool finish_collecting(Ring& ring) noexcept {
+    if (collected_batch_.count == 0) return false;
+    for (unsigned i = 0; i < collected_batch_.count; ++i) inspect(collected_batch_.chains[i]);
+    ring.complete(collected_batch_, collected_batch_.count, kNothingWritten);
     return true;
   }
 
@@ -98,9 +106,9 @@ class Traffic {
 
   /// The lines of buffers that are ours now: all of a batch's misses at once, not one after the other.
   template <bool kWrite>
-  void prefetch_batch() const noexcept {
-    for (unsigned i = 0; i < batch_.count; ++i) {
-      const std::byte* data = batch_.chains[i].first.data;
+  static void prefetch_batch(const Batch& batch) noexcept {
+    for (unsigned i = 0; i < batch.count; ++i) {
+      const std::byte* data = batch.chains[i].first.data;
       if constexpr (kWrite) {
         prefetch_write(data);
         prefetch_write(data + kHeader + kLeastFrame - 1);
@@ -184,7 +192,9 @@ class Traffic {
   std::uint64_t patience_ticks_;
   Violations& violations_;
   TrafficCounters counters_;
-  Batch batch_;
+  Batch given_batch_;      ///< of the receive queue in work
+  Batch collected_batch_;  ///< of the transmit queue in work
+  unsigned wanted_ = 0;    ///< frames at most, of the receive queue in work
   std::array<std::uint32_t, Batch::kMost> written_{};
   std::vector<std::uint64_t> given_;  ///< next sequence number of each stream
   std::vector<SequenceChecker> streams_;

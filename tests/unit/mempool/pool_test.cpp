@@ -304,18 +304,15 @@ TEST(CopyPointers, CopiesEveryCountAndSeesEveryStranger) {
     for (std::size_t i = 0; i < count; ++i) from[i] = &home[1 + i % 398];
     if (count != 0) from.back() = &home[398];
     std::vector<int*> to(count + 1, nullptr);
-    RangeCheck own(first, last);
-    copy_pointers(to.data(), from.data(), count, own);
-    ASSERT_TRUE(own.all_inside()) << count;
+    ASSERT_TRUE(copy_pointers(to.data(), from.data(), count, RangeCheck(first, last))) << count;
     ASSERT_TRUE(std::equal(from.begin(), from.end(), to.begin()));
     ASSERT_EQ(to.back(), nullptr) << "one more than asked for";
     for (std::size_t stranger = 0; stranger < count; stranger += 1 + count / 16) {
       for (int* address : {&home[0], &home[399], static_cast<int*>(nullptr)}) {
         std::vector<int*> mixed = from;
         mixed[stranger] = address;
-        RangeCheck check(first, last);
-        copy_pointers(to.data(), mixed.data(), count, check);
-        ASSERT_FALSE(check.all_inside()) << stranger << " of " << count;
+        ASSERT_FALSE(copy_pointers(to.data(), mixed.data(), count, RangeCheck(first, last)))
+            << stranger << " of " << count;
       }
     }
   }
