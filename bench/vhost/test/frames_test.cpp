@@ -9,7 +9,7 @@ namespace {
 
 TEST(SequenceChecker, CountsGapsLateOnesAndDoubles) {
   SequenceChecker checker;
-  for (const std::uint64_t sequence : {0, 1, 4, 3, 3, 1, 5}) checker.see(sequence);
+  for (const std::uint64_t sequence : {0UL, 1UL, 4UL, 3UL, 3UL, 1UL, 5UL}) checker.see(sequence);
   EXPECT_EQ(checker.verified(), 7U);
   EXPECT_EQ(checker.lost(), 1U);  // 2
   EXPECT_EQ(checker.reordered(), 1U);
