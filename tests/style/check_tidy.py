@@ -1,4 +1,7 @@
-"""clang-tidy over every source file of a build (argument: the build folder); what passed is cached by content."""
+"""clang-tidy over the sources of a build: check_tidy.py BUILD [--tests]. What passed is cached by content.
+
+The tests' own sources are looked at with --tests only: GoogleTest's macros make them take longer than all the rest.
+"""
 
 import json
 import os
@@ -13,12 +16,13 @@ import sources
 GCC_ONLY = re.compile(r"-f(no-)?(analyzer|gnu-unique)|-Wno-(maybe-uninitialized|stringop.*|array-bounds)")
 
 
-def units(build):
-    """(path from the root, command) of each translation unit of the tree, once."""
+def units(build, tests):
+    """(path from the root, command) of each translation unit of the tree, once; the tests' if asked for."""
     seen = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), sources.ROOT)
-        if not path.startswith("..") and not path.startswith("build"):
+        is_test = path.startswith("tests/") or "/test/" in path
+        if not path.startswith("..") and not path.startswith("build") and (tests or not is_test):
             seen.setdefault(path, entry["command"])
     return sorted(seen.items())
 
@@ -41,5 +45,6 @@ if __name__ == "__main__":
     build_folder = pathlib.Path(sys.argv[1]).resolve()
     tidy_version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
     tidy_config = sources.read(".clang-tidy") + sources.read("tests/.clang-tidy")
-    checked = sources.parallel(lambda unit: check(build_folder, tidy_version, tidy_config, *unit), units(build_folder))
+    checked = sources.parallel(lambda unit: check(build_folder, tidy_version, tidy_config, *unit),
+                              units(build_folder, "--tests" in sys.argv[2:]))
     sources.report_files("clang-tidy", checked)

@@ -87,11 +87,12 @@ TEST(TimeStampCounter, RunsAtAPlausibleRate) {
 }
 
 TEST(DoorbellValue, WritesTheMappedRegisterOrCalls) {
-  std::uint32_t reg = 0xAAAA'AAAAU;
-  Doorbell::mapped16(&reg).ring(7);
-  EXPECT_EQ(reg, 0xAAAA'0007U);
-  Doorbell::mapped32(&reg).ring(9);
-  EXPECT_EQ(reg, 9U);
+  std::array<std::uint16_t, 2> narrow{0xAAAA, 0xAAAA};
+  Doorbell::mapped16(narrow.data()).ring(7);
+  EXPECT_EQ(narrow, (std::array<std::uint16_t, 2>{7, 0xAAAA}));  // its neighbour is not touched
+  std::uint32_t wide = 0xAAAA'AAAAU;
+  Doorbell::mapped32(&wide).ring(9);
+  EXPECT_EQ(wide, 9U);
   std::vector<std::uint32_t> calls;
   Doorbell::call(
       [](void* context, std::uint32_t value) {
