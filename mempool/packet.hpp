@@ -21,12 +21,16 @@ enum OffloadBits : std::uint32_t {
   kRxHashValid = 1U << 3,
   kRxVlanStripped = 1U << 4,
   kTxChecksum = 1U << 8,  ///< fill in the checksum at csum_start + csum_offset
-  kTxSegment = 1U << 9,   ///< segment by segment_size (TSO)
+  kTxSegment = 1U << 9,   ///< segment by segment_size (TSO); asks for the checksums too
   kTxVlanInsert = 1U << 10,
+  kTxIpChecksum = 1U << 11,  ///< fill in the IPv4 header checksum
+  kTxSegmentUdp = 1U << 12,  ///< cut into UDP datagrams of segment_size; asks for the checksums too
+  kRxTimestampValid = 1U << 13,
 };
 
 /// What a packet can ask of the device that sends it.
-inline constexpr std::uint32_t kTxOffloads = kTxChecksum | kTxSegment | kTxVlanInsert;
+inline constexpr std::uint32_t kTxOffloads =
+    kTxChecksum | kTxSegment | kTxVlanInsert | kTxIpChecksum | kTxSegmentUdp;
 
 /// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
 /// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point
@@ -59,6 +63,7 @@ struct alignas(kCacheLine) Packet {
   std::uint16_t vlan_tci = 0;
   std::uint16_t queue = 0;        ///< RX queue it came by
   std::uint32_t debug_state = 0;  ///< ownership mark of the debug build; 0 in others
+  std::uint64_t timestamp = 0;    ///< RX: the device's time of arrival, in its own units
 
   [[nodiscard]] std::byte* buffer() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
   [[nodiscard]] const std::byte* buffer() const noexcept {

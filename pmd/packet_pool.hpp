@@ -11,6 +11,27 @@
 
 namespace spinring::pmd {
 
+/// What a packet asks of the device that sends it (mempool::OffloadBits), with what the device must know for
+/// it. Offsets are bytes from the start of the frame.
+struct TxRequest {
+  std::uint32_t offloads = 0;
+  std::uint16_t csum_start = 0;     ///< start of the L4 header
+  std::uint16_t csum_offset = 0;    ///< of the checksum field, from csum_start
+  std::uint16_t segment_size = 0;   ///< payload bytes of each segment
+  std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes
+  std::uint16_t vlan_tci = 0;
+};
+
+/// What the device said of a received frame.
+struct RxNotes {
+  std::uint32_t offloads = 0;  ///< mempool::OffloadBits
+  std::uint32_t rss_hash = 0;
+  std::uint16_t csum_start = 0;
+  std::uint16_t csum_offset = 0;
+  std::uint16_t vlan_tci = 0;
+  std::uint64_t timestamp = 0;
+};
+
 /// What a driver's queues need to know of a packet type. A program brings its own buffers by a struct of this
 /// shape (the DPDK plug-in brings rte_mbuf); SpinringPackets below is the library's own. All functions are
 /// called by the queue's lcore only.
@@ -18,7 +39,7 @@ namespace spinring::pmd {
 // clang-format off
 template <class P>
 concept PacketPool = requires(typename P::Cache& cache, typename P::Packet& packet,
-                              const typename P::Packet& const_packet, std::span<typename P::Packet*> out,
+                              const typename P::Packet& const_packet, const RxNotes& notes, std::span<typename P::Packet*> out,
                               std::span<typename P::Packet* const> in, const DmaTable& table,
                               std::uint16_t u16, std::uint32_t u32) {
   { cache.get(out) } noexcept -> std::same_as<std::size_t>;  // up to out.size() single segments
@@ -30,11 +51,13 @@ concept PacketPool = requires(typename P::Cache& cache, typename P::Packet& pack
   { P::data(packet) } noexcept -> std::same_as<std::byte*>;
   { P::headroom(const_packet) } noexcept -> std::same_as<std::uint16_t>;      // bytes before data
   { P::tx_offloads(const_packet) } noexcept -> std::same_as<std::uint32_t>;   // what is asked of the device; 0: nothing
+  { P::tx_request(const_packet) } noexcept -> std::same_as<TxRequest>;        // the same, with its details
   { P::data_length(const_packet) } noexcept -> std::same_as<std::uint16_t>;
   { P::frame_length(const_packet) } noexcept -> std::same_as<std::uint32_t>;  // head only
   { P::segments(const_packet) } noexcept -> std::same_as<std::uint16_t>;  // head only
   { P::next(const_packet) } noexcept -> std::same_as<typename P::Packet*>;
   { P::set_received(packet, u16, u16) } noexcept;  // offset, length: one segment, no offloads
+  { P::note(packet, notes) } noexcept;  // after set_received(), head only
   { P::append(packet, packet, packet, u16, u16) } noexcept;  // head, tail, segment, offset, length
 };
 // clang-format on
@@ -55,6 +78,10 @@ struct SpinringPackets {
   static std::uint32_t tx_offloads(const Packet& packet) noexcept {
     return packet.offloads & mempool::kTxOffloads;
   }
+  static TxRequest tx_request(const Packet& packet) noexcept {
+    return {tx_offloads(packet), packet.csum_start,    packet.csum_offset,
+            packet.segment_size, packet.header_length, packet.vlan_tci};
+  }
   static std::uint16_t data_length(const Packet& packet) noexcept { return packet.data_length; }
   static std::uint32_t frame_length(const Packet& packet) noexcept { return packet.packet_length; }
   static std::uint16_t segments(const Packet& packet) noexcept { return packet.segments; }
@@ -67,6 +94,14 @@ struct SpinringPackets {
     packet.data_offset = offset;
     packet.segments = 1;
     packet.offloads = 0;
+  }
+  static void note(Packet& packet, const RxNotes& notes) noexcept {
+    packet.offloads = notes.offloads;
+    packet.rss_hash = notes.rss_hash;
+    packet.csum_start = notes.csum_start;
+    packet.csum_offset = notes.csum_offset;
+    packet.vlan_tci = notes.vlan_tci;
+    packet.timestamp = notes.timestamp;
   }
   static void append(Packet& head, Packet& tail, Packet& segment, std::uint16_t offset,
                      std::uint16_t length) noexcept {

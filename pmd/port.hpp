@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "pmd/offload.hpp"
 #include "pmd/packet_pool.hpp"
 
 namespace spinring::pmd {
@@ -29,6 +30,8 @@ struct PortInfo {
   std::uint16_t max_rx_ring = 0;  ///< entries
   std::uint16_t max_tx_ring = 0;
   std::uint16_t max_mtu = 1500;
+  Offloads offloads;            ///< those that the device offers
+  std::uint16_t rss_table = 0;  ///< entries of the RSS table; 0: none
 };
 
 struct LinkState {
@@ -68,6 +71,24 @@ struct PortConfig {
   std::vector<QueueConfig<Packets>> tx;
   bool promiscuous = true;   ///< receive frames for any address
   bool vlan_filter = false;  ///< receive tagged frames of the VLANs of set_vlan_filter() alone
+  std::uint16_t mtu = 0;  ///< bytes of payload of the longest frame; 0: 1500, or the device's if it is less
+  Offloads offloads;      ///< a part of PortInfo::offloads; others are refused
+  RssConfig rss;          ///< used with Offload::kRss
+};
+
+/// One of the device's own counters since start(), by DPDK's name where it has one ("rx_crc_errors").
+struct NamedStat {
+  std::string name;
+  std::uint64_t value = 0;
+};
+
+/// A device register as it was read: "CTRL", its offset in the register block, its value, and its fields in
+/// words.
+struct RegisterDump {
+  std::string name;
+  std::uint64_t offset = 0;
+  std::uint64_t value = 0;
+  std::string fields;
 };
 
 /// A queue as one pointer and one indirect call a burst. Copyable; valid from start() to stop(). Each queue
@@ -135,6 +156,11 @@ class BasicPort {
 
   [[nodiscard]] virtual RxStats rx_stats(std::uint16_t queue) const noexcept = 0;
   [[nodiscard]] virtual TxStats tx_stats(std::uint16_t queue) const noexcept = 0;
+
+  /// The device's own counters; empty where it has none.
+  [[nodiscard]] virtual std::vector<NamedStat> extended_stats() { return {}; }
+  /// The device's registers, without those that reading changes; empty where the driver has no list.
+  [[nodiscard]] virtual std::vector<RegisterDump> registers() { return {}; }
 
   [[nodiscard]] virtual LinkState link() = 0;
   /// Readable when the device reports a change of its configuration (link); -1: poll link() instead.
