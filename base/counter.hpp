@@ -10,6 +10,12 @@ namespace spinring {
 /// one.
 class Counter {
  public:
+  Counter() = default;
+  /// Takes the value along: for what moves while nobody counts.
+  Counter(Counter&& other) noexcept : value_(other.value()) {}
+  Counter& operator=(Counter&&) = delete;
+  ~Counter() = default;
+
   void add(std::uint64_t amount) noexcept {
     value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
   }

@@ -21,13 +21,26 @@ constexpr std::byte kNoAnswer{0xFF};
 
 }  // namespace
 
-Result<ControlQueue> ControlQueue::create(mempool::Memory& memory, const DmaTable& table, std::string device,
-                                          std::uint16_t index, std::uint16_t size) {
-  auto ring = memory.allocate(SplitRing::bytes(size), kCacheLine);
+ControlQueue::Ring ControlQueue::make_ring(FeatureSet negotiated, mempool::DmaBlock block,
+                                           std::uint16_t size) {
+  const bool in_order = negotiated.has(Feature::kInOrder);
+  if (negotiated.has(Feature::kRingPacked)) {
+    if (in_order) return Packed<true>(std::move(block), size);
+    return Packed<false>(std::move(block), size);
+  }
+  if (in_order) return Split<true>(std::move(block), size);
+  return Split<false>(std::move(block), size);
+}
+
+Result<ControlQueue> ControlQueue::create(mempool::Memory& memory, const DmaTable& table,
+                                          FeatureSet negotiated, std::string device, std::uint16_t index,
+                                          std::uint16_t size) {
+  auto ring = memory.allocate(ring_bytes(negotiated, size), kCacheLine);
   if (!ring) return fail(std::move(ring));
   auto buffer = memory.allocate(kDataOffset + kMaxData, kCacheLine);
   if (!buffer) return fail(std::move(buffer));
-  return ControlQueue(std::move(*ring), std::move(*buffer), table, std::move(device), index, size);
+  return ControlQueue(make_ring(negotiated, std::move(*ring), size), std::move(*buffer), table,
+                      std::move(device), index);
 }
 
 Result<void> ControlQueue::command(ControlHeader header, std::span<const std::byte> data, const char* what) {
@@ -39,23 +52,18 @@ Result<void> ControlQueue::command(ControlHeader header, std::span<const std::by
   std::memcpy(buffer_.data(), &header, sizeof(header));
   buffer_.data()[kAnswerOffset] = kNoAnswer;
   std::copy(data.begin(), data.end(), buffer_.data() + kDataOffset);
-  std::array<std::uint16_t, 3> ids{};
-  const std::span chain = std::span(ids).first(data.empty() ? 2 : 3);
-  for (std::uint16_t& id : chain) id = ring_.take_id();
-  post(chain, data.size());
+  post(data.size());
 
-  const bool answered = wait_until([&] { return ring_.completed() != 0; }, Deadline(kAnswerTimeout));
-  if (!answered || ring_.completed() != 1) {
-    stuck_ = true;
-    return fail(Errc::kTimeout, std::string(what) + ": no answer on the control queue", device_);
-  }
-  if (ring_.completion(0).id != chain.front()) {
+  const std::uint16_t answers = await_answer();
+  if (answers == kBroken) {
     stuck_ = true;
     return fail(Errc::kDeviceFault, std::string(what) + ": the control queue answered another command",
                 device_, 0, "Restart the port");
   }
-  ring_.consume(1);
-  for (const std::uint16_t id : chain) ring_.release_id(id);
+  if (answers == 0) {
+    stuck_ = true;
+    return fail(Errc::kTimeout, std::string(what) + ": no answer on the control queue", device_);
+  }
   if (std::to_integer<std::uint8_t>(buffer_.data()[kAnswerOffset]) != control::kOk) {
     return fail(Errc::kRejected, what, device_);
   }
@@ -63,16 +71,38 @@ Result<void> ControlQueue::command(ControlHeader header, std::span<const std::by
 }
 
 /// Header and data for the device to read, then one byte for it to write.
-void ControlQueue::post(std::span<const std::uint16_t> chain, std::size_t data_bytes) {
+void ControlQueue::post(std::size_t data_bytes) {
   const Iova start = buffer_.iova(*table_);
-  ring_.describe(chain.front(), start, sizeof(ControlHeader), kDescNext, chain[1]);
-  if (data_bytes != 0) {
-    ring_.describe(chain[1], start + kDataOffset, static_cast<std::uint32_t>(data_bytes), kDescNext,
-                   chain.back());
-  }
-  ring_.describe(chain.back(), start + kAnswerOffset, 1, kDescWrite, 0);
-  ring_.offer(chain.front());
-  if (ring_.publish()) doorbell_.ring(index_);
+  std::array<Piece, 3> pieces{};
+  std::size_t used = 0;
+  pieces[used++] = {start, sizeof(ControlHeader), 0};
+  if (data_bytes != 0) pieces[used++] = {start + kDataOffset, static_cast<std::uint32_t>(data_bytes), 0};
+  pieces[used++] = {start + kAnswerOffset, 1, kDescWrite};
+  const bool notify = std::visit(
+      [&](auto& ring) {
+        ring.post_chain(*buffer_.data(), std::span<const Piece>(pieces).first(used));
+        ring.publish();
+        return ring.must_notify();
+      },
+      ring_);
+  if (notify) doorbell_.ring(index_);
+}
+
+std::uint16_t ControlQueue::await_answer() {
+  std::uint16_t answers = 0;
+  (void)wait_until(
+      [&] {
+        answers = std::visit(
+            [](auto& ring) {
+              Completion<std::byte> done{};
+              const std::uint16_t found = ring.harvest(&done, 1, [](std::byte&) {});
+              return ring.bad_completions() != 0 ? kBroken : found;
+            },
+            ring_);
+        return answers != 0;
+      },
+      Deadline(kAnswerTimeout));
+  return answers;
 }
 
 }  // namespace spinring::pmd::virtio

@@ -7,7 +7,7 @@ namespace spinring::pmd::virtio {
 
 std::string to_string(FeatureSet features) {
   using enum Feature;
-  static constexpr std::array<std::pair<Feature, const char*>, 13> kNames{
+  static constexpr std::array<std::pair<Feature, const char*>, 15> kNames{
       {{kMtu, "MTU"},
        {kMac, "MAC"},
        {kMergeableRx, "MRG_RXBUF"},
@@ -19,6 +19,8 @@ std::string to_string(FeatureSet features) {
        {kControlMac, "CTRL_MAC_ADDR"},
        {kVersion1, "VERSION_1"},
        {kAccessPlatform, "ACCESS_PLATFORM"},
+       {kRingPacked, "RING_PACKED"},
+       {kInOrder, "IN_ORDER"},
        {kOrderPlatform, "ORDER_PLATFORM"},
        {kSpeedDuplex, "SPEED_DUPLEX"}}};
   std::string text;

@@ -18,6 +18,8 @@ enum class Feature : std::uint64_t {
   kControlMac = 1ULL << 23,
   kVersion1 = 1ULL << 32,
   kAccessPlatform = 1ULL << 33,
+  kRingPacked = 1ULL << 34,
+  kInOrder = 1ULL << 35,
   kOrderPlatform = 1ULL << 36,
   kSpeedDuplex = 1ULL << 63,
 };
@@ -66,6 +68,8 @@ struct Wishes {
                          .with(kControlQueue)
                          .with(kVersion1)
                          .with(kAccessPlatform)
+                         .with(kRingPacked)
+                         .with(kInOrder)
                          .with(kOrderPlatform)
                          .with(kSpeedDuplex);
   if (offered.has(kControlQueue)) {

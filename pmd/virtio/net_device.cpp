@@ -188,7 +188,7 @@ Result<void> NetDevice::enable_control_queue() {
   if (!is_ring_size(size) || size < ControlQueue::kMinSize) {
     return fail(Errc::kBadDevice, fmt::format("control queue {}: a size of {}", index, size), name());
   }
-  auto queue = ControlQueue::create(*memory_, dma(), name(), index, size);
+  auto queue = ControlQueue::create(*memory_, dma(), negotiated_, name(), index, size);
   if (!queue) return fail(std::move(queue));
   control_.emplace(std::move(*queue));
   auto doorbell = transport_->enable_queue(index, size, control_->addresses());

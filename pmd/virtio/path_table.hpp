@@ -15,28 +15,41 @@
 namespace spinring::pmd::virtio {
 
 [[nodiscard]] constexpr RxFeatures rx_features(FeatureSet negotiated) noexcept {
-  return {.mergeable = negotiated.has(Feature::kMergeableRx)};
+  return {.packed = negotiated.has(Feature::kRingPacked),
+          .in_order = negotiated.has(Feature::kInOrder),
+          .mergeable = negotiated.has(Feature::kMergeableRx)};
 }
-[[nodiscard]] constexpr TxFeatures tx_features(FeatureSet /*negotiated*/) noexcept { return {}; }
+[[nodiscard]] constexpr TxFeatures tx_features(FeatureSet negotiated) noexcept {
+  return {.packed = negotiated.has(Feature::kRingPacked), .in_order = negotiated.has(Feature::kInOrder)};
+}
 
+/// By RxFeatures::index() and TxFeatures::index().
 inline constexpr std::array<std::string_view, RxFeatures::kCombinations> kRxPathNames{
-    "virtio split rx", "virtio split rx mergeable"};
-inline constexpr std::array<std::string_view, TxFeatures::kCombinations> kTxPathNames{"virtio split tx"};
+    "virtio split rx",
+    "virtio packed rx",
+    "virtio split rx in-order",
+    "virtio packed rx in-order",
+    "virtio split rx mergeable",
+    "virtio packed rx mergeable",
+    "virtio split rx in-order mergeable",
+    "virtio packed rx in-order mergeable"};
+inline constexpr std::array<std::string_view, TxFeatures::kCombinations> kTxPathNames{
+    "virtio split tx", "virtio packed tx", "virtio split tx in-order", "virtio packed tx in-order"};
 
 template <PacketPool Packets>
 struct RxPath {
   RxFeatures features;
   std::string_view name;
-  std::unique_ptr<RxQueueBase<Packets>> (*make)(QueueParts<Packets>&& parts);
-  AnyRxQueue<Packets> (*handle)(RxQueueBase<Packets>& queue);
+  std::unique_ptr<RxQueueControl> (*make)(QueueParts<Packets>&& parts);
+  AnyRxQueue<Packets> (*handle)(RxQueueControl& queue);
 };
 
 template <PacketPool Packets>
 struct TxPath {
   TxFeatures features;
   std::string_view name;
-  std::unique_ptr<TxQueueBase<Packets>> (*make)(QueueParts<Packets>&& parts, Iova empty_header);
-  AnyTxQueue<Packets> (*handle)(TxQueueBase<Packets>& queue);
+  std::unique_ptr<TxQueueControl> (*make)(QueueParts<Packets>&& parts, Iova empty_header);
+  AnyTxQueue<Packets> (*handle)(TxQueueControl& queue);
 };
 
 /// A concrete queue behind one function pointer.
@@ -52,13 +65,12 @@ template <PacketPool Packets>
 inline constexpr auto kRxPaths = []<unsigned... Index>(std::integer_sequence<unsigned, Index...>) {
   return std::array{[]<RxFeatures F>(std::integral_constant<unsigned, F.index()>) {
     using Concrete = RxQueue<Packets, F>;
-    return RxPath<Packets>{F, kRxPathNames[F.index()],
-                           [](QueueParts<Packets>&& parts) -> std::unique_ptr<RxQueueBase<Packets>> {
-                             return std::make_unique<Concrete>(std::move(parts));
-                           },
-                           [](RxQueueBase<Packets>& queue) {
-                             return erase<AnyRxQueue<Packets>>(static_cast<Concrete&>(queue));
-                           }};
+    return RxPath<Packets>{
+        F, kRxPathNames[F.index()],
+        [](QueueParts<Packets>&& parts) -> std::unique_ptr<RxQueueControl> {
+          return std::make_unique<Concrete>(std::move(parts));
+        },
+        [](RxQueueControl& queue) { return erase<AnyRxQueue<Packets>>(static_cast<Concrete&>(queue)); }};
   }.template operator()<RxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
 }
 (std::make_integer_sequence<unsigned, RxFeatures::kCombinations>{});
@@ -69,12 +81,10 @@ inline constexpr auto kTxPaths = []<unsigned... Index>(std::integer_sequence<uns
     using Concrete = TxQueue<Packets, F>;
     return TxPath<Packets>{
         F, kTxPathNames[F.index()],
-        [](QueueParts<Packets>&& parts, Iova empty_header) -> std::unique_ptr<TxQueueBase<Packets>> {
+        [](QueueParts<Packets>&& parts, Iova empty_header) -> std::unique_ptr<TxQueueControl> {
           return std::make_unique<Concrete>(std::move(parts), empty_header);
         },
-        [](TxQueueBase<Packets>& queue) {
-          return erase<AnyTxQueue<Packets>>(static_cast<Concrete&>(queue));
-        }};
+        [](TxQueueControl& queue) { return erase<AnyTxQueue<Packets>>(static_cast<Concrete&>(queue)); }};
   }.template operator()<TxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
 }
 (std::make_integer_sequence<unsigned, TxFeatures::kCombinations>{});

@@ -138,7 +138,7 @@ class VirtioPort final : public BasicPort<Packets> {
       typename Packets::Packet* packet = nullptr;
       if (queue.cache->get({&packet, 1}) == 0)
         continue;  // nothing to receive into: counted when the ring is filled
-      const bool too_small = RxQueueBase<Packets>::too_small(*packet, frame);
+      const bool too_small = writable<Packets>(*packet) < sizeof(NetHeader) + frame;
       queue.cache->put({&packet, 1});
       if (too_small) {
         return fail(Errc::kBadArgument,
@@ -159,7 +159,7 @@ class VirtioPort final : public BasicPort<Packets> {
   [[nodiscard]] Result<QueueParts<Packets>> parts(const QueueConfig<Packets>& config, std::uint16_t index) {
     auto size = device_.ring_size(index, config.ring_size);
     if (!size) return fail(std::move(size));
-    auto memory = memory_->allocate(SplitRing::bytes(*size), kCacheLine);
+    auto memory = memory_->allocate(ring_bytes(device_.negotiated(), *size), kCacheLine);
     if (!memory) return fail(std::move(memory));
     return QueueParts<Packets>{std::move(*memory), *size, index, &device_.dma(), config.cache};
   }
@@ -188,7 +188,7 @@ class VirtioPort final : public BasicPort<Packets> {
   void connect() {
     for (std::size_t i = 0; i < rx_.size(); ++i) {
       rx_[i]->set_doorbell(rx_doorbells_[i]);
-      rx_doorbells_[i].ring(rx_[i]->index());
+      rx_[i]->announce();
     }
     for (std::size_t i = 0; i < tx_.size(); ++i) tx_[i]->set_doorbell(tx_doorbells_[i]);
   }
@@ -208,8 +208,8 @@ class VirtioPort final : public BasicPort<Packets> {
   mempool::DmaBlock empty_header_;  ///< zeros for frames without headroom
   const RxPath<Packets>* rx_path_ = nullptr;
   const TxPath<Packets>* tx_path_ = nullptr;
-  std::vector<std::unique_ptr<RxQueueBase<Packets>>> rx_;
-  std::vector<std::unique_ptr<TxQueueBase<Packets>>> tx_;
+  std::vector<std::unique_ptr<RxQueueControl>> rx_;
+  std::vector<std::unique_ptr<TxQueueControl>> tx_;
   std::vector<Doorbell> rx_doorbells_;
   std::vector<Doorbell> tx_doorbells_;
   bool started_ = false;

@@ -2,13 +2,14 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "base/counter.hpp"
 #include "base/dma.hpp"
 #include "base/mmio.hpp"
 #include "pmd/packet_pool.hpp"
+#include "pmd/virtio/packed_ring.hpp"
 #include "pmd/virtio/split_ring.hpp"
 
 namespace spinring::pmd::virtio {
@@ -16,75 +17,84 @@ namespace spinring::pmd::virtio {
 /// What every queue is made of, whatever its features.
 template <PacketPool Packets>
 struct QueueParts {
-  mempool::DmaBlock memory;                  ///< SplitRing::bytes(size), zeroed
+  mempool::DmaBlock memory;                  ///< the ring's bytes(size), zeroed
   std::uint16_t size = 0;                    ///< entries
   std::uint16_t index = 0;                   ///< virtqueue number: what the doorbell says
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
 };
 
-/// State and cold members common to RX and TX queues. Owns the packets that the device holds: their
-/// give_back(), after the device was reset, returns them to the cache.
-template <PacketPool Packets>
-class Queue {
+/// A queue's ring: packed or split.
+template <class Packet, bool kPacked, RingFeatures F>
+using RingOf = std::conditional_t<kPacked, PackedRing<Packet, F>, SplitRing<Packet, F>>;
+
+/// A queue of any features, for the control plane.
+class QueueControl {
+ public:
+  QueueControl() = default;
+  QueueControl(const QueueControl&) = delete;
+  QueueControl& operator=(const QueueControl&) = delete;
+  virtual ~QueueControl() = default;
+
+  [[nodiscard]] virtual std::uint16_t index() const noexcept = 0;
+  [[nodiscard]] virtual std::uint16_t size() const noexcept = 0;
+  [[nodiscard]] virtual QueueAddresses addresses() const noexcept = 0;
+  /// Set after the device has been told of the queue, before the first burst.
+  virtual void set_doorbell(Doorbell doorbell) noexcept = 0;
+  /// Rings the doorbell for what was offered so far.
+  virtual void announce() noexcept = 0;
+  /// Returns every packet that the device held, with all segments. The device was reset, no lcore is in a
+  /// burst, and none will be: whoever polls the queue all the same gets nothing.
+  virtual void give_back() noexcept = 0;
+  /// True once the device has broken the ring's rules so that it cannot be followed. Any thread.
+  [[nodiscard]] bool faulted() const noexcept { return faulted_.load(std::memory_order_relaxed); }
+
+ protected:
+  [[gnu::cold]] void set_faulted() noexcept { faulted_.store(true, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> faulted_ = false;
+};
+
+/// State and members common to RX and TX queues: `Control` is QueueControl with what is RX's or TX's own.
+/// Owns the packets that the device holds.
+template <PacketPool Packets, class Ring, class Control>
+class Queue : public Control {
  public:
   using Packet = typename Packets::Packet;
 
   explicit Queue(QueueParts<Packets>&& parts)
       : ring_(std::move(parts.memory), parts.size),
-        slots_(std::make_unique<Packet*[]>(parts.size)),
         cache_(parts.cache),
         table_(parts.table),
         index_(parts.index) {}
-  Queue(const Queue&) = delete;
-  Queue& operator=(const Queue&) = delete;
 
-  [[nodiscard]] std::uint16_t index() const noexcept { return index_; }
-  [[nodiscard]] std::uint16_t size() const noexcept { return ring_.size(); }
-  [[nodiscard]] QueueAddresses addresses() const noexcept { return ring_.addresses(*table_); }
-  /// Set after the device has been told of the queue, before the first burst.
-  void set_doorbell(Doorbell doorbell) noexcept { doorbell_ = doorbell; }
-  /// True once the device has broken the ring's rules so that it cannot be followed. Any thread.
-  [[nodiscard]] bool faulted() const noexcept { return faulted_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint16_t index() const noexcept final { return index_; }
+  [[nodiscard]] std::uint16_t size() const noexcept final { return ring_.size(); }
+  [[nodiscard]] QueueAddresses addresses() const noexcept final { return ring_.addresses(*table_); }
+  void set_doorbell(Doorbell doorbell) noexcept final { doorbell_ = doorbell; }
+  void announce() noexcept final {
+    (void)ring_.must_notify();
+    ring_doorbell();
+  }
 
  protected:
-  ~Queue() = default;
+  /// Completions that one harvest() takes at most: so many cache lines are fetched at once.
+  static constexpr std::uint16_t kHarvest = 64;
 
-  /// The packet that the device completed, or nullptr if it may not name that id now.
-  [[nodiscard]] Packet* claim(std::uint32_t id) noexcept {
-    if (id >= ring_.size()) [[unlikely]]
-      return nullptr;
-    return std::exchange(slots_[id], nullptr);
-  }
-  [[gnu::cold]] void set_faulted() noexcept { faulted_.store(true, std::memory_order_relaxed); }
-  void publish() noexcept {
-    if (ring_.publish()) doorbell_.ring(index_);
-  }
-  /// Hands every packet that the device held to `free`. The device was reset, no lcore is in a burst, and
-  /// none will be.
-  template <class Free>
-  void release_held(Free free) noexcept {
-    set_faulted();  // whoever polls the queue all the same gets nothing
-    for (std::uint16_t id = 0; id < ring_.size(); ++id) {
-      if (Packet* const packet = std::exchange(slots_[id], nullptr); packet != nullptr) free(packet);
-    }
-  }
   void free_chain(Packet* head) noexcept {
     while (head != nullptr) {
       Packet* const segment = std::exchange(head, Packets::next(*head));
       cache_->put({&segment, 1});
     }
   }
-  SplitRing ring_;
-  std::unique_ptr<Packet*[]>
-      slots_;  ///< by descriptor id: the packet (head of a chain) that the device holds
+  void ring_doorbell() noexcept { doorbell_.ring(index_); }
+
+  Ring ring_;
   typename Packets::Cache* cache_;
   const DmaTable* table_;
   Doorbell doorbell_;
   std::uint16_t index_;
-
- private:
-  std::atomic<bool> faulted_ = false;
 };
 
 }  // namespace spinring::pmd::virtio

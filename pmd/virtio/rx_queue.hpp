@@ -13,191 +13,194 @@ namespace spinring::pmd::virtio {
 
 /// What an RX loop is specialised by. A structural type: each value is one instantiation.
 struct RxFeatures {
+  bool packed = false;     ///< VIRTIO_F_RING_PACKED
+  bool in_order = false;   ///< VIRTIO_F_IN_ORDER
   bool mergeable = false;  ///< VIRTIO_NET_F_MRG_RXBUF: a frame may span several buffers
 
-  static constexpr unsigned kCombinations = 2;
-  static constexpr RxFeatures from_index(unsigned index) { return {.mergeable = (index & 1U) != 0}; }
-  [[nodiscard]] constexpr unsigned index() const { return mergeable ? 1U : 0U; }
+  static constexpr unsigned kCombinations = 8;
+  static constexpr RxFeatures from_index(unsigned index) {
+    return {.packed = (index & 1U) != 0, .in_order = (index & 2U) != 0, .mergeable = (index & 4U) != 0};
+  }
+  [[nodiscard]] constexpr unsigned index() const {
+    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | (mergeable ? 4U : 0U);
+  }
   constexpr bool operator==(const RxFeatures&) const = default;
 };
 
-/// An RX queue of any features, for the control plane.
+/// Bytes that the device may write into a buffer of this type: all behind the headroom.
 template <PacketPool Packets>
-class RxQueueBase : public Queue<Packets> {
+[[nodiscard]] std::uint32_t writable(const typename Packets::Packet& packet) noexcept {
+  return std::uint32_t{Packets::capacity(packet)} - Packets::headroom_wanted();
+}
+
+/// An RX queue of any features, for the control plane.
+class RxQueueControl : public QueueControl {
  public:
-  using Queue<Packets>::Queue;
-  virtual ~RxQueueBase() { give_back(); }
-
-  /// Returns every packet that the device held; the device was reset. Each is a single buffer whose `next`
-  /// nobody has set: it must not be followed.
-  void give_back() noexcept {
-    this->release_held([this](typename Packets::Packet* packet) { this->cache_->put({&packet, 1}); });
-  }
-
-  /// Offers as many packets as the ring takes and the pool has; before the first burst.
-  void fill() noexcept { refill(1); }
-  [[nodiscard]] RxStats stats() const noexcept {
-    return {packets_.value(), bytes_.value(), bad_completions_.value(), truncated_.value(),
-            refill_short_.value()};
-  }
-  /// True when a buffer of this pool cannot take a whole frame of `frame_bytes`.
-  [[nodiscard]] static bool too_small(const typename Packets::Packet& packet,
-                                      std::uint32_t frame_bytes) noexcept {
-    return writable(packet) < sizeof(NetHeader) + frame_bytes;
-  }
-
- protected:
-  using Packet = typename Packets::Packet;
-  static constexpr std::uint16_t kRefillBatch = 32;
-
-  /// Bytes that the device may write into a buffer.
-  [[nodiscard]] static std::uint32_t writable(const Packet& packet) noexcept {
-    return std::uint32_t{Packets::capacity(packet)} - Packets::headroom_wanted();
-  }
-
-  /// Refills once `threshold` descriptors are free, in batches: one pool access and one publication for many
-  /// packets.
-  void refill(std::uint16_t threshold) noexcept {
-    std::uint16_t free = this->ring_.free();
-    if (free < threshold) return;
-    bool posted = false;
-    while (free >= threshold) {
-      std::array<Packet*, kRefillBatch> fresh;
-      const std::size_t wanted = std::min(free, kRefillBatch);
-      const std::size_t got = this->cache_->get(std::span(fresh).first(wanted));
-      for (Packet* packet : std::span(fresh).first(got)) post(*packet);
-      posted |= got != 0;
-      free = static_cast<std::uint16_t>(free - got);
-      if (got < wanted) [[unlikely]] {
-        refill_short_.add(1);
-        break;
-      }
-    }
-    if (posted) this->publish();
-  }
-
-  Counter packets_;
-  Counter bytes_;
-  Counter bad_completions_;
-  Counter truncated_;
-  Counter refill_short_;
-
- private:
-  void post(Packet& packet) noexcept {
-    const std::uint16_t id = this->ring_.take_id();
-    this->slots_[id] = &packet;
-    const void* start = Packets::buffer(packet) + Packets::headroom_wanted();
-    this->ring_.describe(id, Packets::iova(packet, start, *this->table_), writable(packet), kDescWrite, 0);
-    this->ring_.offer(id);
-  }
+  /// Offers as many packets as the ring is kept filled with and the pool has; before the first burst.
+  virtual void fill() noexcept = 0;
+  [[nodiscard]] virtual RxStats stats() const noexcept = 0;
 };
 
 /// The receive loop. RX descriptors point into pool packets at the wanted headroom: the device writes the net
 /// header there and the frame behind it.
 template <PacketPool Packets, RxFeatures F>
-class RxQueue final : public RxQueueBase<Packets> {
+class RxQueue final
+    : public Queue<Packets, RingOf<typename Packets::Packet, F.packed, RingFeatures{.in_order = F.in_order}>,
+                   RxQueueControl> {
  public:
   using Packet = typename Packets::Packet;
 
   explicit RxQueue(QueueParts<Packets>&& parts)
-      : RxQueueBase<Packets>(std::move(parts)),
-        refill_threshold_(std::clamp<std::uint16_t>(this->ring_.size() / 4, 1, this->kRefillBatch)) {}
+      : RxQueue::Queue(std::move(parts)),
+        depth_(std::min(this->ring_.size(), kDepth)),
+        refill_threshold_(std::clamp<std::uint16_t>(depth_ / 4, 1, kRefillBatch)) {}
+  ~RxQueue() override { give_back(); }
 
-  /// Up to `count` frames into `out`. Bounded by the completions that waited when it began.
+  /// Each is a single buffer whose `next` nobody has set: it must not be followed.
+  void give_back() noexcept override {
+    this->set_faulted();
+    this->ring_.release_all([this](Packet* packet) { this->cache_->put({&packet, 1}); });
+  }
+  void fill() noexcept override { refill(1); }
+  [[nodiscard]] RxStats stats() const noexcept override {
+    return {packets_.value(), bytes_.value(), bad_lengths_.value() + this->ring_.bad_completions(),
+            truncated_.value(), refill_short_.value()};
+  }
+
+  /// Up to `count` frames into `out`. Bounded by `count`, whatever the device writes.
   [[nodiscard]] std::uint16_t burst(Packet** out, std::uint16_t count) noexcept {
-    const std::uint16_t waiting = this->ring_.completed();
-    if (waiting == SplitRing::kBroken || this->faulted()) [[unlikely]] {
-      this->set_faulted();
+    if (this->faulted()) [[unlikely]]
       return 0;
-    }
-    std::uint16_t taken = 0;
+    if (this->ring_.notify_is_due()) [[unlikely]]
+      this->ring_doorbell();
+    std::array<Completion<Packet>, Base::kHarvest> done;
     std::uint16_t received = 0;
     std::uint64_t bytes = 0;
-    while (taken < waiting && received < count) {
-      prefetch(static_cast<std::uint16_t>(taken + kPrefetchAhead), waiting);
-      Packet* const head = take(taken++, kMinimumLength, sizeof(NetHeader));
-      if (head == nullptr) [[unlikely]]
-        continue;
-      if constexpr (F.mergeable) {
-        if (!gather(*head, taken, waiting)) [[unlikely]]
+    while (received < count) {
+      const auto most = std::min<std::uint16_t>(static_cast<std::uint16_t>(count - received), done.size());
+      const std::uint16_t found = harvest(done.data(), most);
+      for (std::uint16_t i = 0; i < found; ++i) {
+        Packet* const head = accept(done[i], kMinimumLength, sizeof(NetHeader));
+        if (head == nullptr) [[unlikely]]
           continue;
+        if constexpr (F.mergeable) {
+          if (!gather(*head, done.data(), i, found)) [[unlikely]]
+            continue;
+        }
+        bytes += Packets::frame_length(*head);
+        out[received++] = head;
       }
-      bytes += Packets::frame_length(*head);
-      out[received++] = head;
+      if (found < most) break;
     }
-    if (taken != 0) {
-      this->ring_.consume(taken);
-      this->packets_.add(received);
-      this->bytes_.add(bytes);
+    if (received != 0) {
+      packets_.add(received);
+      bytes_.add(bytes);
     }
-    this->refill(refill_threshold_);
+    refill(refill_threshold_);
     return received;
   }
 
  private:
-  static constexpr std::uint16_t kPrefetchAhead = 3;
+  using Base = typename RxQueue::Queue;
+  static constexpr std::uint16_t kRefillBatch = 32;
+  /// Buffers that the device is given at most: what is in circulation stays in the CPU's cache.
+  static constexpr std::uint16_t kDepth = 512;
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = sizeof(NetHeader) + 14;
 
-  /// Metadata and first line of a packet that the device has completed.
-  void prefetch(std::uint16_t nth, std::uint16_t waiting) const noexcept {
-    if (nth >= waiting) return;
-    const std::uint32_t id =
-        this->ring_.completion(nth).id & static_cast<std::uint32_t>(this->ring_.size() - 1);
-    Packet* const packet = this->slots_[id];
-    if (packet == nullptr) return;
-    prefetch_write(packet);
-    prefetch_read(Packets::buffer(*packet) + Packets::headroom_wanted());
+  /// Completions, with their frames' first lines on the way: all at once, since each comes from another CPU.
+  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most) noexcept {
+    const std::uint16_t found = this->ring_.harvest(out, most, [](Packet& packet) {
+      prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted());
+    });
+    if (found == kBroken) [[unlikely]] {
+      this->set_faulted();
+      return 0;
+    }
+    return found;
   }
 
-  /// The nth waiting completion as a segment, `skip` bytes before its data; nullptr if the device may not
-  /// have written it so. The one place where a device-written id or length enters.
-  [[nodiscard]] Packet* take(std::uint16_t nth, std::uint32_t minimum, std::uint32_t skip) noexcept {
-    const Completion completion = this->ring_.completion(nth);
-    Packet* const packet = this->claim(completion.id);
-    if (packet == nullptr) [[unlikely]] {
-      this->bad_completions_.add(1);
+  /// A completion as a segment, `skip` bytes before its data; nullptr if the device may not have written that
+  /// length.
+  [[nodiscard]] Packet* accept(Completion<Packet> done, std::uint32_t minimum, std::uint32_t skip) noexcept {
+    if (done.length < minimum || done.length > writable<Packets>(*done.packet)) [[unlikely]] {
+      bad_lengths_.add(1);
+      this->cache_->put({&done.packet, 1});
       return nullptr;
     }
-    this->ring_.release_id(static_cast<std::uint16_t>(completion.id));
-    if (completion.length < minimum || completion.length > this->writable(*packet)) [[unlikely]] {
-      this->bad_completions_.add(1);
-      this->cache_->put({&packet, 1});
-      return nullptr;
-    }
-    Packets::set_received(*packet, static_cast<std::uint16_t>(Packets::headroom_wanted() + skip),
-                          static_cast<std::uint16_t>(completion.length - skip));
-    return packet;
+    Packets::set_received(*done.packet, static_cast<std::uint16_t>(Packets::headroom_wanted() + skip),
+                          static_cast<std::uint16_t>(done.length - skip));
+    return done.packet;
   }
 
-  /// virtio 1.2, 5.1.6.4: the other buffers of a frame that spans several. They are completed together with
-  /// the first: if one is missing or bad, the frame is dropped with all that belongs to it.
-  [[nodiscard]] bool gather(Packet& head, std::uint16_t& taken, std::uint16_t waiting) noexcept {
+  /// virtio 1.2, 5.1.6.4: the other buffers of a frame that spans several; `at` is the last that was taken of
+  /// the `found` ones. They are completed together with the first: if one is missing or bad, the frame is
+  /// dropped with all that belongs to it.
+  [[nodiscard]] bool gather(Packet& head, const Completion<Packet>* done, std::uint16_t& at,
+                            std::uint16_t found) noexcept {
     const auto* header = reinterpret_cast<const NetHeader*>(Packets::data(head) - sizeof(NetHeader));
     const std::uint16_t buffers = load_relaxed(header->num_buffers);
     if (buffers == 1) [[likely]]
       return true;
+    return gather_more(head, buffers, done, at, found);
+  }
+  [[gnu::noinline]] bool gather_more(Packet& head, std::uint16_t buffers, const Completion<Packet>* done,
+                                     std::uint16_t& at, std::uint16_t found) noexcept {
     bool whole = buffers != 0;
     Packet* tail = &head;
-    for (std::uint16_t left = static_cast<std::uint16_t>(buffers - 1); buffers != 0 && left > 0; --left) {
-      Packet* const segment = taken < waiting ? take(taken++, 1, 0) : nullptr;
+    for (std::uint16_t left = buffers; left > 1; --left) {
+      Completion<Packet> next{nullptr, 0};
+      if (at + 1 < found) {
+        next = done[++at];
+      } else if (harvest(&next, 1) == 0) {
+        whole = false;
+        break;
+      }
+      Packet* const segment = accept(next, 1, 0);
       if (segment == nullptr) {
         whole = false;
-        if (taken == waiting) break;
         continue;
       }
       Packets::append(head, *tail, *segment, Packets::headroom_wanted(), Packets::data_length(*segment));
       tail = segment;
     }
     if (!whole) {
-      this->truncated_.add(1);
-      Packet* chain = &head;
-      this->free_chain(chain);
+      truncated_.add(1);
+      this->free_chain(&head);
     }
     return whole;
   }
 
+  /// Gives the device packets once `threshold` of the wanted depth are missing, in batches: one pool access
+  /// for each, one publication for all.
+  void refill(std::uint16_t threshold) noexcept {
+    auto missing = static_cast<std::uint16_t>(depth_ - this->ring_.held());
+    if (missing < threshold) return;
+    while (missing != 0) {
+      std::array<Packet*, kRefillBatch> fresh;
+      const std::uint16_t wanted = std::min(missing, kRefillBatch);
+      const std::size_t got = this->cache_->get(std::span(fresh).first(wanted));
+      for (Packet* packet : std::span(fresh).first(got)) {
+        const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
+        this->ring_.post(*packet, Packets::iova(*packet, start, *this->table_), writable<Packets>(*packet),
+                         kDescWrite);
+      }
+      missing = static_cast<std::uint16_t>(missing - wanted);
+      if (got < wanted) [[unlikely]] {
+        refill_short_.add(1);
+        break;
+      }
+    }
+    this->ring_.publish();
+  }
+
+  std::uint16_t depth_;
   std::uint16_t refill_threshold_;
+  Counter packets_;
+  Counter bytes_;
+  Counter bad_lengths_;
+  Counter truncated_;
+  Counter refill_short_;
 };
 
 }  // namespace spinring::pmd::virtio

@@ -44,6 +44,49 @@ struct UsedElement {
 };
 static_assert(sizeof(AvailHead) == 4 && sizeof(UsedHead) == 4 && sizeof(UsedElement) == 8);
 
+// --- Packed virtqueue, 2.8
+
+/// 2.8.13 The second half of a packed descriptor, which one access reads or writes whole: so its flags can
+/// never be seen without the rest.
+struct PackedTail {
+  std::uint32_t length;
+  std::uint16_t id;
+  std::uint16_t flags;
+
+  [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
+    return length | std::uint64_t{id} << 32 | std::uint64_t{flags} << 48;
+  }
+  [[nodiscard]] static constexpr PackedTail unpack(std::uint64_t raw) noexcept {
+    return {static_cast<std::uint32_t>(raw), static_cast<std::uint16_t>(raw >> 32),
+            static_cast<std::uint16_t>(raw >> 48)};
+  }
+  /// 2.8.1: the device has marked it used in this lap, whose wrap counter is `wrap`.
+  [[nodiscard]] constexpr bool used(bool wrap) const noexcept;
+};
+
+/// 2.8.13 The descriptor of a packed virtqueue: address, then length, buffer id and flags.
+struct PackedDescriptor {
+  Le64 address;
+  Le64 tail;
+};
+static_assert(sizeof(PackedDescriptor) == 16 && alignof(PackedDescriptor) == 8);
+
+inline constexpr std::uint16_t kPackedAvail = 1U << 7;  ///< VIRTQ_DESC_F_AVAIL
+inline constexpr std::uint16_t kPackedUsed = 1U << 15;  ///< VIRTQ_DESC_F_USED
+
+constexpr bool PackedTail::used(bool wrap) const noexcept {
+  return (flags & (kPackedAvail | kPackedUsed)) == (wrap ? kPackedAvail | kPackedUsed : 0);
+}
+
+/// 2.8.14 Event suppression structure, one of the driver's and one of the device's.
+struct EventSuppression {
+  Le16 offset_wrap;
+  Le16 flags;
+};
+inline constexpr std::uint16_t kEventDisable = 1;  ///< RING_EVENT_FLAGS_DISABLE
+inline constexpr std::uint16_t kEventFlagsMask = 3;
+static_assert(sizeof(EventSuppression) == 4);
+
 /// 2.7: queue sizes are powers of two up to this.
 inline constexpr std::uint16_t kMaxQueueSize = 32768;
 
