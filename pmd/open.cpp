@@ -8,19 +8,25 @@
 #include "pmd/errors.hpp"
 #include "pmd/virtio/pci_transport.hpp"
 #include "pmd/virtio/port.hpp"
+#include "pmd/virtio/vhost_user/transport.hpp"
+#include "pmd/virtio/vhost_user/virtio_user_vdev.hpp"
 
 namespace spinring::pmd {
 namespace {
 
 using OpenFunction = Result<std::unique_ptr<AnyPort>> (*)(std::unique_ptr<PciFunction>, mempool::Memory&);
 
-Result<std::unique_ptr<AnyPort>> open_virtio_net(std::unique_ptr<PciFunction> function,
-                                                 mempool::Memory& memory) {
-  auto transport = virtio::PciTransport::create(std::move(function));
+Result<std::unique_ptr<AnyPort>> open_virtio(Result<std::unique_ptr<virtio::Transport>> transport,
+                                             mempool::Memory& memory) {
   if (!transport) return fail(std::move(transport));
   auto device = virtio::NetDevice::open(std::move(*transport), memory);
   if (!device) return fail(std::move(device));
   return std::make_unique<virtio::VirtioPort<SpinringPackets>>(std::move(*device), memory);
+}
+
+Result<std::unique_ptr<AnyPort>> open_virtio_net(std::unique_ptr<PciFunction> function,
+                                                 mempool::Memory& memory) {
+  return open_virtio(virtio::PciTransport::create(std::move(function)), memory);
 }
 
 struct Row {
@@ -49,6 +55,12 @@ Result<std::unique_ptr<AnyPort>> open_port(std::unique_ptr<PciFunction> function
                 0, "Devices that spinring drives: virtio-net (1af4:1041, 1af4:1000)");
   }
   return row->open(std::move(function), memory);
+}
+
+Result<std::unique_ptr<AnyPort>> open_virtio_user(std::string_view vdev, mempool::Memory& memory) {
+  auto config = virtio::vhost_user::parse_virtio_user_vdev(vdev);
+  if (!config) return fail(std::move(config));
+  return open_virtio(virtio::vhost_user::VhostUserTransport::create(*config, memory), memory);
 }
 
 }  // namespace spinring::pmd

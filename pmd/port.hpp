@@ -4,8 +4,10 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -17,6 +19,8 @@ namespace spinring::pmd {
 using MacAddress = std::array<std::uint8_t, 6>;
 /// "52:54:00:12:34:56".
 [[nodiscard]] std::string to_string(const MacAddress& mac);
+/// The other way round; nothing for other text.
+[[nodiscard]] std::optional<MacAddress> parse_mac(std::string_view text);
 
 /// What a port is; fixed from open on.
 struct PortInfo {

@@ -50,7 +50,7 @@ std::optional<std::pair<unsigned, pmd::MacAddress>> parse_peer(std::string_view 
   if (comma == std::string_view::npos) return {};
   unsigned port = 0;
   const std::string number(text.substr(0, comma));
-  const auto mac = parse_mac(text.substr(comma + 1));
+  const auto mac = pmd::parse_mac(text.substr(comma + 1));
   if (!mac || !CLI::detail::lexical_cast(number, port) || port >= kMaxPorts) return {};
   return std::pair{port, *mac};
 }
@@ -83,7 +83,9 @@ void add_machine_options(CLI::App& app, MachineOptions& options, Words& words) {
   app.add_option("-a,--allow", options.pci, "PCI address of a port, such as 0000:01:00.0; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--vdev", options.vdevs,
-                 "Device model qtestN,model=virtio-net-pci,...; may be repeated; numbered after -a")
+                 "Device model qtestN,model=virtio-net-pci,..., or vhost-user port "
+                 "virtio_userN,path=SOCKET,...; may be "
+                 "repeated; numbered after -a")
       ->allow_extra_args(false);
   app.add_flag("--no-huge{false}", options.hugepages, "Normal pages instead of hugepages");
   app.add_option("-m", options.memory_mb, "MB of packet memory (default: what pool and rings need)")
@@ -172,8 +174,8 @@ std::optional<Usage> contradiction(const Options& options) {
   const std::size_t ports = options.machine.pci.size() + options.machine.vdevs.size();
   if (ports == 0) {
     return mistake(
-        "-a, --vdev: no port was named. Name at least one, before --: -a 0000:01:00.0, or --vdev "
-        "qtest0,model=virtio-net-pci");
+        "-a, --vdev: no port was named. Name at least one, before --: -a 0000:01:00.0, --vdev "
+        "qtest0,model=virtio-net-pci, or --vdev virtio_user0,path=SOCKET");
   }
   if (ports > kMaxPorts) return mistake(fmt::format("-a, --vdev: {} ports; at most {}", ports, kMaxPorts));
   for (const auto& peer : options.forward.peers) {
@@ -212,25 +214,6 @@ std::optional<Usage> run_parser(CLI::App& app, std::vector<std::string> argument
 }
 
 }  // namespace
-
-std::optional<pmd::MacAddress> parse_mac(std::string_view text) {
-  constexpr std::size_t kLength = 17;  // six pairs of digits and five colons
-  if (text.size() != kLength) return {};
-  const auto digit = [](char c) -> int {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  };
-  pmd::MacAddress mac{};
-  for (std::size_t byte = 0; byte < mac.size(); ++byte) {
-    const int high = digit(text[3 * byte]);
-    const int low = digit(text[3 * byte + 1]);
-    if (high < 0 || low < 0 || (byte + 1 < mac.size() && text[3 * byte + 2] != ':')) return {};
-    mac[byte] = static_cast<std::uint8_t>(high * 16 + low);
-  }
-  return mac;
-}
 
 tl::expected<Options, Usage> parse_options(const std::vector<std::string>& arguments) {
   Options options;

@@ -69,7 +69,4 @@ struct Usage {
 /// `arguments` without the program's name.
 [[nodiscard]] tl::expected<Options, Usage> parse_options(const std::vector<std::string>& arguments);
 
-/// "02:00:00:00:00:01"; nothing for other text.
-[[nodiscard]] std::optional<pmd::MacAddress> parse_mac(std::string_view text);
-
 }  // namespace spinring::testpmd

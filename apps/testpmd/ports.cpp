@@ -3,12 +3,14 @@
 #include "pmd/bus/qtest/qtest_vdev.hpp"
 #include "pmd/errors.hpp"
 #include "pmd/open.hpp"
+#include "pmd/virtio/vhost_user/virtio_user_vdev.hpp"
 
 namespace spinring::testpmd {
 namespace {
 
-Result<void> add_port(OpenPorts& open, std::unique_ptr<pmd::PciFunction> function, mempool::Memory& memory) {
-  auto port = pmd::open_port(std::move(function), memory);
+using pmd::virtio::vhost_user::is_virtio_user_vdev;
+
+Result<void> add_port(OpenPorts& open, Result<std::unique_ptr<pmd::AnyPort>> port) {
   if (!port) return fail(std::move(port));
   open.ports.push_back(std::move(*port));
   return {};
@@ -22,23 +24,29 @@ Result<void> open_vfio(OpenPorts& open, const MachineOptions& options, mempool::
   for (const std::string& address : options.pci) {
     auto function = open.vfio->open(address);
     if (!function) return fail(std::move(function));
-    if (auto ok = add_port(open, std::move(*function), memory); !ok) return ok;
+    if (auto ok = add_port(open, pmd::open_port(std::move(*function), memory)); !ok) return ok;
   }
   return {};
 }
 
 Result<void> open_vdevs(OpenPorts& open, const MachineOptions& options, mempool::Memory& memory) {
-  if (options.vdevs.empty()) return {};
+  std::vector<std::string> models;  // opened together: some share a machine
   for (const std::string& vdev : options.vdevs) {
-    if (!pmd::is_qtest_vdev(vdev)) {
+    if (pmd::is_qtest_vdev(vdev)) {
+      models.push_back(vdev);
+    } else if (!is_virtio_user_vdev(vdev)) {
       return fail(pmd::Errc::kUnknownDevice, "--vdev", vdev, 0,
-                  "Name a device model: qtest0,model=virtio-net-pci");
+                  "Name a device model, qtest0,model=virtio-net-pci, or a vhost-user port, "
+                  "virtio_user0,path=SOCKET");
     }
   }
-  auto functions = pmd::open_qtest_vdevs(memory, options.vdevs);
+  auto functions = pmd::open_qtest_vdevs(memory, models);
   if (!functions) return fail(std::move(functions));
-  for (auto& function : *functions) {
-    if (auto ok = add_port(open, std::move(function), memory); !ok) return ok;
+  auto function = functions->begin();
+  for (const std::string& vdev : options.vdevs) {
+    auto port = pmd::is_qtest_vdev(vdev) ? pmd::open_port(std::move(*function++), memory)
+                                         : pmd::open_virtio_user(vdev, memory);
+    if (auto ok = add_port(open, std::move(port)); !ok) return ok;
   }
   return {};
 }

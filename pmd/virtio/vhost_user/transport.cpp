@@ -18,13 +18,22 @@ using namespace std::chrono_literals;
 constexpr auto kConnectTimeout = 10s;
 constexpr auto kReconnectTimeout = 200ms;  ///< of one attempt; the port's owner tries again
 
-/// What a switch does for the data path. The rest of what it offers belongs to the front end or to an
-/// emulated device.
-constexpr FeatureSet kFromBackEnd = FeatureSet()
-                                        .with(Feature::kVersion1)
-                                        .with(Feature::kMergeableRx)
-                                        .with(Feature::kMultiQueue)
-                                        .with(Feature::kOrderPlatform);
+/// What a switch does for the data path (virtio 1.2, 5.1.3 and section 6). The rest of what it offers belongs
+/// to the front end or to an emulated device.
+constexpr FeatureSet from_back_end() {
+  std::uint64_t bits = FeatureSet()
+                           .with(Feature::kMergeableRx)
+                           .with(Feature::kMultiQueue)
+                           .with(Feature::kVersion1)
+                           .with(Feature::kOrderPlatform)
+                           .bits();
+  bits |= kRingPacked.bits() | kInOrder.bits();
+  // CSUM, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, HOST_TSO4, HOST_TSO6, INDIRECT_DESC, EVENT_IDX,
+  // GUEST_USO4, GUEST_USO6, HOST_USO.
+  for (const unsigned bit : {0U, 1U, 7U, 8U, 11U, 12U, 28U, 29U, 54U, 55U, 56U}) bits |= 1ULL << bit;
+  return FeatureSet(bits);
+}
+constexpr FeatureSet kFromBackEnd = from_back_end();
 
 /// The doorbell of a queue whose device is another process. A kick that cannot be written means that the
 /// counter is full: the switch has been told.
@@ -87,10 +96,9 @@ Result<void> VhostUserTransport::learn_features() {
     return fail(Errc::kBadArgument, fmt::format("queues={}: the back end has {}", config_.queue_pairs, pairs),
                 name(), 0, "Ask for fewer, or configure more in the switch");
   }
-  offered_ = FeatureSet(back_end_features_).common(kFromBackEnd).with(Feature::kStatus);
+  const FeatureSet wanted(kFromBackEnd.bits() & ~config_.unwanted().bits());
+  offered_ = FeatureSet(back_end_features_).common(wanted).with(Feature::kStatus);
   if (config_.mac) offered_ = offered_.with(Feature::kMac);
-  if (!config_.mergeable) offered_ = offered_.without(Feature::kMergeableRx);
-  if (config_.queue_pairs == 1) offered_ = offered_.without(Feature::kMultiQueue);
   return {};
 }
 

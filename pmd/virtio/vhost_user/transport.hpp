@@ -8,23 +8,12 @@
 
 #include "base/fd.hpp"
 #include "mempool/memory.hpp"
-#include "pmd/port.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/vhost_user/channel.hpp"
+#include "pmd/virtio/vhost_user/config.hpp"
 #include "pmd/virtio/vhost_user/memory_table.hpp"
 
 namespace spinring::pmd::virtio::vhost_user {
-
-/// Which back end, and what to offer of it.
-struct Config {
-  std::string name = "virtio_user0";
-  std::string path;     ///< of the unix socket
-  bool server = false;  ///< listen at path and let the switch connect
-  std::uint16_t queue_pairs = 1;
-  std::uint16_t queue_size = 256;  ///< entries; a power of two
-  bool mergeable = true;           ///< VIRTIO_NET_F_MRG_RXBUF, if the back end has it
-  std::optional<MacAddress> mac;   ///< without one the driver makes one up
-};
 
 /// A virtio device behind a vhost-user socket: the front end's side of the protocol, with a software switch
 /// (DPDK's vhost, OVS, VPP) as the device. Needs neither root nor VFIO: the switch maps the pool's memory by

@@ -190,10 +190,10 @@ TEST(Options, HelpAndVersionAreNoMistakes) {
 }
 
 TEST(ParseMac, TakesSixPairsAndNothingElse) {
-  EXPECT_EQ(parse_mac("52:54:00:aB:Cd:09"), (pmd::MacAddress{0x52, 0x54, 0, 0xab, 0xcd, 9}));
+  EXPECT_EQ(pmd::parse_mac("52:54:00:aB:Cd:09"), (pmd::MacAddress{0x52, 0x54, 0, 0xab, 0xcd, 9}));
   for (const char* bad : {"", "52:54:00:00:00", "52:54:00:00:00:0", "52-54-00-00-00-00", "52:54:00:00:00:000",
                           "5x:54:00:00:00:00"}) {
-    EXPECT_FALSE(parse_mac(bad)) << bad;
+    EXPECT_FALSE(pmd::parse_mac(bad)) << bad;
   }
 }
 
