@@ -66,7 +66,7 @@ void SimVirtioNet::answer(SimQueue& control, const SimChain& chain) {
   std::erase_if(writable.segments, [](const SimSegment& segment) { return !segment.device_writes; });
   if (!copy_in(writable, std::as_bytes(std::span(&ack, 1)))) return;
   if (knobs.control_wrong_id) {
-    dynamic_cast<SimSplitRing&>(*control.ring).push_raw(chain.id + 1U, knobs.control_used_length);
+    control.ring->push_raw(chain.id + 1U, knobs.control_used_length, chain.descriptors);
   } else {
     control.ring->push(chain, knobs.control_used_length);
   }

@@ -191,7 +191,9 @@ void SimVirtioDevice::set_queue_size(SimQueue& queue, std::uint64_t value) {
   if (value == 0 || value > most) {
     return violation(fmt::format("queue_size {} of at most {}", value, most));
   }
-  // virtio 1.2, 4.1.4.3.2: a power of two, but for packed rings.
+  // virtio 1.2, 2.8.10.1: at most 2^15 entries; 4.1.4.3.2: a power of two, but for packed rings.
+  constexpr std::uint64_t kMostEntries = 1U << 15;
+  if (value > kMostEntries) return violation(fmt::format("queue_size {}", value));
   if (!negotiated(VIRTIO_F_RING_PACKED) && !std::has_single_bit(value)) {
     return violation(fmt::format("queue_size {} is not a power of two", value));
   }

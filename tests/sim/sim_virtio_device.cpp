@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "tests/sim/uapi_virtio.hpp"
@@ -45,8 +46,10 @@ SimQueue& SimVirtioDevice::queue(unsigned index) {
   return queues_.at(index);
 }
 
-SimSplitRing& SimVirtioDevice::split(unsigned index) {
-  return dynamic_cast<SimSplitRing&>(*queue(index).ring);
+SimRing& SimVirtioDevice::ring(unsigned index) {
+  SimQueue& found = queue(index);
+  if (found.ring == nullptr) throw std::logic_error("the queue is not enabled");
+  return *found.ring;
 }
 
 std::uint64_t SimVirtioDevice::all_notifications() const {
@@ -216,12 +219,15 @@ std::unique_ptr<SimRing> SimVirtioDevice::make_ring(unsigned index, const SimQue
   const auto complain = [this, index](const std::string& what) {
     violation(fmt::format("queue {}: {}", index, what));
   };
-  const SplitRingConfig config{queue.size,
-                               queue.descriptors,
-                               queue.driver,
-                               queue.device,
-                               negotiated(VIRTIO_RING_F_EVENT_IDX),
-                               negotiated(VIRTIO_RING_F_INDIRECT_DESC)};
+  const RingConfig config{.size = queue.size,
+                          .descriptors = queue.descriptors,
+                          .driver = queue.driver,
+                          .device = queue.device,
+                          .event_idx = negotiated(VIRTIO_RING_F_EVENT_IDX),
+                          .indirect = negotiated(VIRTIO_RING_F_INDIRECT_DESC),
+                          .in_order = negotiated(VIRTIO_F_IN_ORDER),
+                          .batch_used = knobs.batch_used};
+  if (negotiated(VIRTIO_F_RING_PACKED)) return std::make_unique<SimPackedRing>(iommu_, config, complain);
   return std::make_unique<SimSplitRing>(iommu_, config, complain);
 }
 

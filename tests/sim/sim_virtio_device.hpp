@@ -9,6 +9,7 @@
 
 #include "tests/sim/sim_config_space.hpp"
 #include "tests/sim/sim_iommu.hpp"
+#include "tests/sim/sim_packed_ring.hpp"
 #include "tests/sim/sim_pci_function.hpp"
 #include "tests/sim/sim_pci_target.hpp"
 #include "tests/sim/sim_ring.hpp"
@@ -32,6 +33,9 @@ struct VirtioKnobs {
   std::map<unsigned, std::uint16_t> queue_size;  ///< by queue: maximum shown instead of the real one
   std::map<unsigned, std::uint16_t> notify_off;  ///< by queue: queue_notify_off shown
   int num_queues = -1;                           ///< shown instead of the real number
+  /// Under IN_ORDER one used entry stands for all chains that were used completely before it; applies to the
+  /// queues that are enabled from then on (for a running one: SimRing::batch_used).
+  bool batch_used = false;
 };
 
 /// One virtqueue as the common configuration shows it.
@@ -77,8 +81,11 @@ class SimVirtioDevice : public SimPciTarget {
   [[nodiscard]] std::uint16_t config_vector() const noexcept { return config_vector_; }
 
   [[nodiscard]] SimQueue& queue(unsigned index);
-  /// The queue's split ring; the queue is enabled.
-  [[nodiscard]] SimSplitRing& split(unsigned index);
+  /// The queue's ring, of whatever layout was negotiated; the queue is enabled.
+  [[nodiscard]] SimRing& ring(unsigned index);
+  /// The same, and it is known to be split or packed.
+  [[nodiscard]] SimSplitRing& split(unsigned index) { return dynamic_cast<SimSplitRing&>(ring(index)); }
+  [[nodiscard]] SimPackedRing& packed(unsigned index) { return dynamic_cast<SimPackedRing&>(ring(index)); }
   [[nodiscard]] std::uint64_t all_notifications() const;
 
   /// Sets DEVICE_NEEDS_RESET and tells the driver.

@@ -248,7 +248,7 @@ bool SimVirtioNet::deliver(std::span<const std::byte> frame, unsigned pair, cons
     const bool first = pushed == 1;
     const std::uint32_t length = first ? options.used_length.value_or(part) : part;
     if (first && options.used_id) {
-      dynamic_cast<SimSplitRing&>(*rx->ring).push_raw(*options.used_id, length);
+      rx->ring->push_raw(*options.used_id, length, chain.descriptors);
     } else {
       rx->ring->push(chain, length);
     }

@@ -88,6 +88,11 @@ class SimVirtioNet final : public SimVirtioDevice {
   [[nodiscard]] std::uint16_t tx_waiting(unsigned pair = 0);
   [[nodiscard]] SimSplitRing& rx_ring(unsigned pair = 0) { return split(2 * pair); }
   [[nodiscard]] SimSplitRing& tx_ring(unsigned pair = 0) { return split(2 * pair + 1); }
+  /// The rings of a pair whatever their layout: for stories that hold for each.
+  [[nodiscard]] SimRing& any_rx_ring(unsigned pair = 0) { return ring(2 * pair); }
+  [[nodiscard]] SimRing& any_tx_ring(unsigned pair = 0) { return ring(2 * pair + 1); }
+  [[nodiscard]] SimPackedRing& packed_rx_ring(unsigned pair = 0) { return packed(2 * pair); }
+  [[nodiscard]] SimPackedRing& packed_tx_ring(unsigned pair = 0) { return packed(2 * pair + 1); }
   [[nodiscard]] SimQueue& rx_queue(unsigned pair = 0) { return queue(2 * pair); }
   [[nodiscard]] SimQueue& tx_queue(unsigned pair = 0) { return queue(2 * pair + 1); }
   [[nodiscard]] unsigned control_queue() const;

@@ -1,65 +1,19 @@
 // The simulated device notices: a bare hand-made driver does it right, and then breaks one rule at a time.
 // Without this the checks of all other tests could be blind.
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <cstring>
-#include <memory>
 #include <string>
 
-#include "tests/sim/sim_virtio_net.hpp"
+#include "tests/unit/pmd/bare_machine.hpp"
 
 namespace spinring::sim {
 namespace {
 
-constexpr std::size_t kBytes = 1U << 20;
-
-/// Registers of the device by their names in <linux/virtio_pci.h>, and one page-aligned DMA region.
-class BareDriver : public ::testing::Test {
+/// Split rings of 8 entries: queue `q` at 4096 * q, with its available ring at 128 and its used ring at 256.
+class BareDriver : public ::testing::Test, public BareMachine {
  protected:
-  BareDriver() : function(device.function()) {
-    memory.reset(static_cast<std::byte*>(::aligned_alloc(4096, kBytes)));
-    std::memset(memory.get(), 0, kBytes);
-    region = {.va = memory.get(), .length = kBytes, .page_size = 4096};
-    EXPECT_TRUE(device.iommu().add(region).has_value());
-    common = *function->bar(4);
-  }
-
-  void reset() {
-    common->write8(VIRTIO_PCI_COMMON_STATUS, 0);
-    (void)common->read8(VIRTIO_PCI_COMMON_STATUS);
-  }
-  void status(unsigned value) { common->write8(VIRTIO_PCI_COMMON_STATUS, static_cast<std::uint8_t>(value)); }
-  void accept(std::uint64_t features) {
-    for (std::uint32_t half = 0; half < 2; ++half) {
-      common->write32(VIRTIO_PCI_COMMON_GFSELECT, half);
-      common->write32(VIRTIO_PCI_COMMON_GF, static_cast<std::uint32_t>(features >> (32 * half)));
-    }
-  }
-  [[nodiscard]] std::uint64_t iova(std::size_t offset) const {
-    return to_u64(function->dma().iova(memory.get() + offset, 0));
-  }
-  void address(std::uint64_t reg, std::uint64_t value) {
-    common->write32(reg, static_cast<std::uint32_t>(value));
-    common->write32(reg + 4, static_cast<std::uint32_t>(value >> 32));
-  }
-  /// Queue `index` of 8 entries at `offset` of the memory: table, available ring at 128, used ring at 256.
+  using BareMachine::set_up_queue;
   void set_up_queue(std::uint16_t index, std::size_t offset) {
-    common->write16(VIRTIO_PCI_COMMON_Q_SELECT, index);
-    common->write16(VIRTIO_PCI_COMMON_Q_SIZE, 8);
-    address(VIRTIO_PCI_COMMON_Q_DESCLO, iova(offset));
-    address(VIRTIO_PCI_COMMON_Q_AVAILLO, iova(offset + 128));
-    address(VIRTIO_PCI_COMMON_Q_USEDLO, iova(offset + 256));
-    common->write16(VIRTIO_PCI_COMMON_Q_ENABLE, 1);
-  }
-  void negotiate() {
-    reset();
-    status(1);
-    status(3);
-    accept(kFeatures);
-    status(11);
-    (void)common->read8(VIRTIO_PCI_COMMON_STATUS);
+    set_up_queue(index, 8, offset, offset + 128, offset + 256);
   }
   void run() {
     negotiate();
@@ -82,28 +36,6 @@ class BareDriver : public ::testing::Test {
     descriptor(1, head, {iova(65536), 72, 0, 0});
     offer(1, head);
   }
-  void ring_doorbell(std::uint16_t queue) {
-    auto bell = function->doorbell(4, 0x3000U + 4U * queue, 16);
-    ASSERT_TRUE(bell.has_value());
-    bell->ring(queue);
-  }
-  void expect_violation(const std::string& text) {
-    const auto found = device.violations();
-    ASSERT_FALSE(found.empty()) << "not noticed: " << text;
-    EXPECT_NE(found.front().find(text), std::string::npos) << found.front();
-  }
-
-  static constexpr std::uint64_t kFeatures = feature(VIRTIO_F_VERSION_1) | feature(VIRTIO_F_ACCESS_PLATFORM) |
-                                             feature(VIRTIO_NET_F_MAC) | feature(VIRTIO_NET_F_MRG_RXBUF);
-  struct Free {
-    void operator()(std::byte* bytes) const { ::free(bytes); }
-  };
-
-  SimVirtioNet device;
-  std::unique_ptr<std::byte, Free> memory;
-  MemoryRegion region;
-  std::unique_ptr<pmd::PciFunction> function;
-  RegisterBlock* common = nullptr;
 };
 
 TEST_F(BareDriver, ThatKeepsTheRulesIsNotComplainedAbout) {
@@ -121,8 +53,7 @@ TEST_F(BareDriver, ThatKeepsTheRulesIsNotComplainedAbout) {
   ASSERT_EQ(sent.size(), 1U);
   EXPECT_EQ(sent[0].bytes.size(), 60U);
   EXPECT_EQ(reinterpret_cast<std::uint16_t*>(memory.get() + 4096 + 256)[1], 1) << "used index";
-  EXPECT_EQ(device.violations(), std::vector<std::string>{});
-  EXPECT_TRUE(device.iommu().faults().empty());
+  expect_no_violation();
 }
 
 // --- status ---

@@ -14,6 +14,12 @@ sim::SimNetConfig without(std::uint64_t features) {
   return config;
 }
 
+sim::SimNetConfig with(std::uint64_t features) {
+  sim::SimNetConfig config;
+  config.features |= features;
+  return config;
+}
+
 Bytes make_frame(std::uint32_t seed, std::size_t length) {
   Bytes frame(length);
   std::uint32_t state = seed * 2654435761U + static_cast<std::uint32_t>(length) + 1;

@@ -23,6 +23,8 @@ using Frames = std::vector<Bytes>;
 
 /// The usual device less these features.
 [[nodiscard]] sim::SimNetConfig without(std::uint64_t features);
+/// The usual device, which offers these as well: packed rings, IN_ORDER and their like only so.
+[[nodiscard]] sim::SimNetConfig with(std::uint64_t features);
 
 /// A frame of `length` bytes that no other (seed, length) makes.
 [[nodiscard]] Bytes make_frame(std::uint32_t seed, std::size_t length);
