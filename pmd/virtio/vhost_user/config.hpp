@@ -9,10 +9,6 @@
 
 namespace spinring::pmd::virtio::vhost_user {
 
-/// virtio 1.2, section 6.
-inline constexpr FeatureSet kRingPacked{1ULL << 34};
-inline constexpr FeatureSet kInOrder{1ULL << 35};
-
 /// Which back end, and what to negotiate with it.
 struct Config {
   std::string name = "virtio_user0";
@@ -30,8 +26,8 @@ struct Config {
   [[nodiscard]] constexpr FeatureSet unwanted() const noexcept {
     std::uint64_t bits = 0;
     if (!mergeable) bits |= FeatureSet().with(Feature::kMergeableRx).bits();
-    if (!in_order) bits |= kInOrder.bits();
-    if (!packed) bits |= kRingPacked.bits();
+    if (!in_order) bits |= FeatureSet().with(Feature::kInOrder).bits();
+    if (!packed) bits |= FeatureSet().with(Feature::kRingPacked).bits();
     if (queue_pairs == 1) bits |= FeatureSet().with(Feature::kMultiQueue).bits();
     return FeatureSet(bits);
   }

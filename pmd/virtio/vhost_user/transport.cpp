@@ -26,8 +26,9 @@ constexpr FeatureSet from_back_end() {
                            .with(Feature::kMultiQueue)
                            .with(Feature::kVersion1)
                            .with(Feature::kOrderPlatform)
+                           .with(Feature::kRingPacked)
+                           .with(Feature::kInOrder)
                            .bits();
-  bits |= kRingPacked.bits() | kInOrder.bits();
   // CSUM, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, HOST_TSO4, HOST_TSO6, INDIRECT_DESC, EVENT_IDX,
   // GUEST_USO4, GUEST_USO6, HOST_USO.
   for (const unsigned bit : {0U, 1U, 7U, 8U, 11U, 12U, 28U, 29U, 54U, 55U, 56U}) bits |= 1ULL << bit;

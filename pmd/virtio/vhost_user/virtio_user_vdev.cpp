@@ -17,30 +17,18 @@ constexpr unsigned kMostPairs = 128;
 constexpr const char* kKeys =
     "The keys are path, queues, queue_size, server, mac, mrg_rxbuf, in_order, packed and packed_vq";
 
-/// Whether the driver negotiates a feature with a device that offers everything.
-bool driver_has(FeatureSet feature) {
-  const FeatureSet accepted = negotiate(FeatureSet(~0ULL), {.own_queue_pairs = true});
-  return accepted.common(feature) == feature;
-}
-
-Result<void> set_feature(bool& wanted, const std::string& subject, std::string_view value,
-                         FeatureSet feature) {
+Result<void> set_flag(bool& wanted, const std::string& subject, std::string_view value) {
   if (value != "0" && value != "1") return bad_vdev(subject, "Give 0 or 1");
   wanted = value == "1";
-  if (wanted && !driver_has(feature)) {
-    return fail(Errc::kUnsupported, "read --vdev", subject, 0,
-                "The virtio driver does not have this feature: leave the key out, or give 0");
-  }
   return {};
 }
 
 Result<void> set_key(Config& config, std::string_view key, std::string_view value) {
   const std::string subject = fmt::format("{}: {}={}", config.name, key, value);
-  if (key == "mrg_rxbuf")
-    return set_feature(config.mergeable, subject, value, FeatureSet().with(Feature::kMergeableRx));
-  if (key == "in_order") return set_feature(config.in_order, subject, value, kInOrder);
-  if (key == "packed" || key == "packed_vq") return set_feature(config.packed, subject, value, kRingPacked);
-  if (key == "server") return set_feature(config.server, subject, value, FeatureSet());
+  if (key == "mrg_rxbuf") return set_flag(config.mergeable, subject, value);
+  if (key == "in_order") return set_flag(config.in_order, subject, value);
+  if (key == "packed" || key == "packed_vq") return set_flag(config.packed, subject, value);
+  if (key == "server") return set_flag(config.server, subject, value);
   if (key == "path") {
     config.path = value;
   } else if (key == "queues") {
