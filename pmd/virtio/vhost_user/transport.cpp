@@ -36,6 +36,9 @@ constexpr FeatureSet from_back_end() {
 }
 constexpr FeatureSet kFromBackEnd = from_back_end();
 
+/// SET_VRING_BASE of a packed ring at its start.
+constexpr std::uint32_t kPackedBase = 0x8000'8000;
+
 /// The doorbell of a queue whose device is another process. A kick that cannot be written means that the
 /// counter is full: the switch has been told.
 void kick(void* context, std::uint32_t /*queue*/) {
@@ -189,11 +192,12 @@ Result<void> VhostUserTransport::start_vring(const Vring& vring) {
   const std::uint64_t index = vring.index;
   const int call = vring.call.get();
   const int kick_fd = vring.kick.get();
-  // The call descriptor first: back ends make a ring known by it. Then the base that the ring starts at: 0.
+  // The call descriptor first: back ends make a ring known by it. Then the base that the ring starts at: 0;
+  // of a packed ring with the wrap counters of both sides, which start at 1, above the two indexes.
   if (auto ok = channel_->send(Request::kSetVringCall, index, acknowledged, {&call, 1}); !ok) return ok;
   const VringState size{vring.index, vring.size};
   if (auto ok = channel_->send(Request::kSetVringNum, size, acknowledged); !ok) return ok;
-  const VringState base{vring.index, 0};
+  const VringState base{vring.index, accepted_.has(Feature::kRingPacked) ? kPackedBase : 0};
   if (auto ok = channel_->send(Request::kSetVringBase, base, acknowledged); !ok) return ok;
   const VringAddress address{.index = vring.index,
                              .flags = 0,
