@@ -102,7 +102,9 @@ std::size_t PoolCache::get_slow(Packet** out, std::size_t count) noexcept {
   copy_pointers(out, slots_.data(), from_cache);
   count_ = 0;
   out += from_cache;
-  const std::size_t missing = count - from_cache;
+  const std::size_t recycled = take_recycled(out, count - from_cache);
+  out += recycled;
+  const std::size_t missing = count - from_cache - recycled;
   std::size_t taken = 0;
   if (missing > middle_) {
     taken = pool_->ring_.dequeue(out, missing);  // too many to pass through the cache
@@ -113,7 +115,7 @@ std::size_t PoolCache::get_slow(Packet** out, std::size_t count) noexcept {
     copy_pointers(out, &slots_[count_], taken);
   }
   if (taken != missing) pool_->count_exhausted();
-  return from_cache + taken;
+  return from_cache + recycled + taken;
 }
 
 /// The common case has found a packet of another pool, or no room.
@@ -175,6 +177,10 @@ void PoolCache::put_chain(Packet* head) noexcept {
 void PoolCache::flush() noexcept {
   pool_->ring_.enqueue(slots_.data(), count_);
   count_ = 0;
+  std::array<Packet*, 64> batch;
+  while (const std::size_t taken = take_recycled(batch.data(), batch.size())) {
+    pool_->ring_.enqueue(batch.data(), taken);
+  }
 }
 
 }  // namespace spinring::mempool

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -105,7 +106,7 @@ class PoolCache {
   /// Packets that it may hold before it gives some to the pool.
   [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
   /// Packets in it now.
-  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  [[nodiscard]] std::uint32_t count() const noexcept { return count_ + recycled(); }
 
   /// Takes up to out.size() packets; returns how many: fewer only when cache and ring are empty. Their
   /// metadata is undefined but for pool, region and buffer_length.
@@ -145,6 +146,15 @@ class PoolCache {
       put_unchecked(packets.data(), packets.size());
     }
   }
+  /// put() for packets that a TX queue is done with: they wait in a queue for reuse(), so that an RX queue of
+  /// this lcore gets the same packets in the same order again and again. Beyond kMostRecycled they are put().
+  void recycle(std::span<Packet* const> packets) noexcept;
+  /// Takes up to out.size() recycled packets, the oldest first; returns how many. As get(), but it asks
+  /// nobody else.
+  [[nodiscard]] std::size_t reuse(std::span<Packet*> out) noexcept;
+  /// Most packets that wait in recycle()'s queue.
+  static constexpr std::uint32_t kMostRecycled = 512;
+
   /// Gives a frame back, all its segments.
   void put_chain(Packet* head) noexcept;
   /// Gives everything in the cache to the pool.
@@ -168,6 +178,8 @@ class PoolCache {
     const auto address = reinterpret_cast<std::uintptr_t>(packet);
     return address >= first_ && address <= last_;
   }
+  [[nodiscard]] std::uint32_t recycled() const noexcept { return recycled_tail_ - recycled_head_; }
+  std::size_t take_recycled(Packet** out, std::size_t count) noexcept;
 
   // All that the common case reads is on one line; its slots begin on the next.
   alignas(kCacheLine) std::uint32_t count_ = 0;
@@ -176,8 +188,32 @@ class PoolCache {
   std::uintptr_t first_;  ///< the pool's
   std::uintptr_t last_;   ///< the pool's
   Pool* pool_;
+  std::uint32_t recycled_head_ = 0;  ///< free-running: the oldest
+  std::uint32_t recycled_tail_ = 0;
   alignas(kCacheLine) std::array<Packet*, kMostPackets> slots_;
+  std::array<Packet*, kMostRecycled> recycled_;  ///< a ring of power-of-two size
 };
+static_assert((PoolCache::kMostRecycled & (PoolCache::kMostRecycled - 1)) == 0);
+
+inline void PoolCache::recycle(std::span<Packet* const> packets) noexcept {
+  if constexpr (kPoolDebug) return put(packets);  // each goes through the books
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    if (recycled() == kMostRecycled || !is_own(packets[i])) [[unlikely]]
+      return put(packets.subspan(i));
+    recycled_[recycled_tail_++ & (kMostRecycled - 1)] = packets[i];
+  }
+}
+
+inline std::size_t PoolCache::take_recycled(Packet** out, std::size_t count) noexcept {
+  const std::size_t taken = std::min<std::size_t>(count, recycled());
+  for (std::size_t i = 0; i < taken; ++i) out[i] = recycled_[recycled_head_++ & (kMostRecycled - 1)];
+  return taken;
+}
+
+inline std::size_t PoolCache::reuse(std::span<Packet*> out) noexcept {
+  if constexpr (kPoolDebug) return get(out);
+  return take_recycled(out.data(), out.size());
+}
 
 inline std::size_t Pool::get(std::span<Packet*> out) noexcept {
   const std::size_t taken = ring_.dequeue(out.data(), out.size());

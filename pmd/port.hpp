@@ -114,18 +114,22 @@ class AnyRxQueue {
   Burst burst_ = nullptr;
 };
 
+/// Whether a sender calls again soon. kSoon is a promise: with it a queue may hold packets back to pass them
+/// on in larger batches, until a call without it (a call with no packets will do).
+enum class More : bool { kNo = false, kSoon = true };
+
 /// The sending twin of AnyRxQueue.
 template <PacketPool Packets>
 class AnyTxQueue {
  public:
   using Packet = typename Packets::Packet;
-  using Burst = std::uint16_t (*)(void* queue, Packet** packets, std::uint16_t count) noexcept;
+  using Burst = std::uint16_t (*)(void* queue, Packet** packets, std::uint16_t count, More more) noexcept;
   AnyTxQueue() = default;
   AnyTxQueue(void* queue, Burst function) noexcept : queue_(queue), burst_(function) {}
   /// Sends frames; returns how many were taken, from the front. The rest still belong to the caller. A call
   /// with no packets reclaims finished ones.
-  [[nodiscard]] std::uint16_t burst(std::span<Packet*> packets) const noexcept {
-    return burst_(queue_, packets.data(), static_cast<std::uint16_t>(packets.size()));
+  [[nodiscard]] std::uint16_t burst(std::span<Packet*> packets, More more = More::kNo) const noexcept {
+    return burst_(queue_, packets.data(), static_cast<std::uint16_t>(packets.size()), more);
   }
 
  private:

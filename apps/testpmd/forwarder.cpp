@@ -38,6 +38,9 @@ void forward(ForwardingLcore& lcore, const Forwarder::Settings& settings, const 
     for (Flow<E>& flow : flows) packets += poll_stream(flow.stream, flow.engine, lcore.cache, burst);
     return packets;
   });
+  if constexpr (E::kSends) {
+    for (Flow<E>& flow : flows) (void)flow.stream.tx.burst({});  // what the last bursts held back
+  }
 }
 
 using Forward = void (*)(ForwardingLcore&, const Forwarder::Settings&, const lcore::StopToken&);

@@ -95,7 +95,7 @@ std::uint16_t ControlQueue::await_answer() {
         answers = std::visit(
             [](auto& ring) {
               Completion<std::byte> done{};
-              const std::uint16_t found = ring.harvest(&done, 1, [](std::byte&) {});
+              const std::uint16_t found = ring.harvest(&done, 1, Unseen{});
               return ring.bad_completions() != 0 ? kBroken : found;
             },
             ring_);

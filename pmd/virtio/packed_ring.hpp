@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/align.hpp"
 #include "base/counter.hpp"
@@ -106,11 +107,12 @@ class PackedRing {
 
   // --- Completions
 
-  /// Takes up to `most` completions into `out`, shows each packet to `visit`, returns how many, or kBroken. A
-  /// completion of an id that the device may not name is counted and left out. 2.8.13: what a descriptor says
-  /// is read no earlier than its flags; pairs with the device's release of them.
-  template <class Visit>
-  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most, Visit visit) noexcept {
+  /// Takes up to `most` completions into `out`, returns how many, or kBroken. A completion of an id that the
+  /// device may not name is counted and left out. `show` sees each packet early, so as to fetch its lines (it
+  /// may be shown a wrong packet or none). 2.8.13: what a descriptor says is read no earlier than its flags;
+  /// pairs with the device's release of them.
+  template <class Show>
+  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most, Show show) noexcept {
     std::uint16_t found = 0;
     while (found < most && book_.held() != 0) {
       Completion<Packet> next{nullptr, 0};
@@ -132,7 +134,7 @@ class PackedRing {
       }
       if (broken_) [[unlikely]]
         return kBroken;
-      visit(*next.packet);
+      show(next.packet);
       out[found++] = next;
     }
     return broken_ ? kBroken : found;

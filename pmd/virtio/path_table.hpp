@@ -52,13 +52,12 @@ struct TxPath {
   AnyTxQueue<Packets> (*handle)(TxQueueControl& queue);
 };
 
-/// A concrete queue behind one function pointer.
-template <class Any, class Queue>
+/// A concrete queue behind one function pointer; `Extra`: what its burst() takes beside packets and count.
+template <class Any, class Queue, class... Extra>
 [[nodiscard]] Any erase(Queue& queue) noexcept {
   return Any(&queue,
-             [](void* self, typename Queue::Packet** packets, std::uint16_t count) noexcept -> std::uint16_t {
-               return static_cast<Queue*>(self)->burst(packets, count);
-             });
+             [](void* self, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept
+             -> std::uint16_t { return static_cast<Queue*>(self)->burst(packets, count, extra...); });
 }
 
 template <PacketPool Packets>
@@ -84,7 +83,9 @@ inline constexpr auto kTxPaths = []<unsigned... Index>(std::integer_sequence<uns
         [](QueueParts<Packets>&& parts, Iova empty_header) -> std::unique_ptr<TxQueueControl> {
           return std::make_unique<Concrete>(std::move(parts), empty_header);
         },
-        [](TxQueueControl& queue) { return erase<AnyTxQueue<Packets>>(static_cast<Concrete&>(queue)); }};
+        [](TxQueueControl& queue) {
+          return erase<AnyTxQueue<Packets>, Concrete, More>(static_cast<Concrete&>(queue));
+        }};
   }.template operator()<TxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
 }
 (std::make_integer_sequence<unsigned, TxFeatures::kCombinations>{});

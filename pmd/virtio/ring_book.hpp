@@ -39,6 +39,12 @@ struct Piece {
 /// Most pieces of one buffer.
 inline constexpr std::uint16_t kMaxPieces = 256;
 
+/// What harvest() shows packets to when nobody wants to see them.
+struct Unseen {
+  template <class Packet>
+  void operator()(Packet* /*packet*/) const noexcept {}
+};
+
 /// Who owns which buffer id: the packets that the device holds, by id. The one place where an id that the
 /// device wrote becomes a packet.
 template <class Packet, RingFeatures F>
@@ -57,6 +63,8 @@ class RingBook {
   /// Buffers that the device holds.
   [[nodiscard]] std::uint16_t held() const noexcept { return held_; }
   [[nodiscard]] bool is_free(std::uint16_t id) const noexcept { return packets_[id] == nullptr; }
+  /// The packet behind an id, or nullptr; nothing is believed of the id but that it names a slot.
+  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept { return packets_[id & mask_]; }
   /// Some free id; there is one.
   [[nodiscard]] std::uint16_t any_free() noexcept {
     while (!is_free(ring_slot(cursor_, mask_))) ++cursor_;

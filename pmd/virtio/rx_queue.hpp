@@ -53,7 +53,7 @@ class RxQueue final
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
         depth_(std::min(this->ring_.size(), kDepth)),
-        refill_threshold_(std::clamp<std::uint16_t>(depth_ / 4, 1, kRefillBatch)) {}
+        refill_threshold_(std::max<std::uint16_t>(depth_ / 4, 1)) {}
   ~RxQueue() override { give_back(); }
 
   /// Each is a single buffer whose `next` nobody has set: it must not be followed.
@@ -61,7 +61,11 @@ class RxQueue final
     this->set_faulted();
     this->ring_.release_all([this](Packet* packet) { this->cache_->put({&packet, 1}); });
   }
-  void fill() noexcept override { refill(1); }
+  void fill() noexcept override {
+    const std::uint16_t posted = give(depth_, [this](auto out) { return this->cache_->get(out); });
+    if (posted < depth_) refill_short_.add(1);
+    this->ring_.publish();
+  }
   [[nodiscard]] RxStats stats() const noexcept override {
     return {packets_.value(), bytes_.value(), bad_lengths_.value() + this->ring_.bad_completions(),
             truncated_.value(), refill_short_.value()};
@@ -102,7 +106,7 @@ class RxQueue final
 
  private:
   using Base = typename RxQueue::Queue;
-  static constexpr std::uint16_t kRefillBatch = 32;
+  static constexpr std::uint16_t kRefillBatch = 64;
   /// Buffers that the device is given at most: what is in circulation stays in the CPU's cache.
   static constexpr std::uint16_t kDepth = 512;
   /// A frame has an Ethernet header: what is shorter is none.
@@ -110,8 +114,9 @@ class RxQueue final
 
   /// Completions, with their frames' first lines on the way: all at once, since each comes from another CPU.
   [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most) noexcept {
-    const std::uint16_t found = this->ring_.harvest(out, most, [](Packet& packet) {
-      prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted());
+    const std::uint16_t found = this->ring_.harvest(out, most, [](Packet* packet) {
+      if (packet != nullptr) [[likely]]
+        prefetch_write(Packets::buffer(*packet) + Packets::headroom_wanted());
     });
     if (found == kBroken) [[unlikely]] {
       this->set_faulted();
@@ -171,27 +176,38 @@ class RxQueue final
     return whole;
   }
 
-  /// Gives the device packets once `threshold` of the wanted depth are missing, in batches: one pool access
-  /// for each, one publication for all.
+  /// Gives the device packets once a batch of the wanted depth is missing. Those that a TX queue of this
+  /// lcore recycled come first, in their order: so buffers keep their place in the ring, and what is in
+  /// circulation stays what it was. Only a ring that runs low takes more of the pool.
   void refill(std::uint16_t threshold) noexcept {
-    auto missing = static_cast<std::uint16_t>(depth_ - this->ring_.held());
-    if (missing < threshold) return;
-    while (missing != 0) {
+    const std::uint16_t held = this->ring_.held();
+    if (depth_ - held < threshold) return;
+    const std::uint16_t wanted = depth_ - held;
+    std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
+    if (held + posted <= depth_ / 4) {
+      posted += give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
+      if (posted < wanted) [[unlikely]]
+        refill_short_.add(1);
+    }
+    if (posted != 0) this->ring_.publish();
+  }
+  /// Posts up to `wanted` packets that `take` gets; returns how many.
+  template <class Take>
+  std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
+    std::uint16_t posted = 0;
+    while (posted < wanted) {
       std::array<Packet*, kRefillBatch> fresh;
-      const std::uint16_t wanted = std::min(missing, kRefillBatch);
-      const std::size_t got = this->cache_->get(std::span(fresh).first(wanted));
+      const auto batch = std::min<std::size_t>(wanted - posted, fresh.size());
+      const std::size_t got = take(std::span(fresh).first(batch));
       for (Packet* packet : std::span(fresh).first(got)) {
         const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
         this->ring_.post(*packet, Packets::iova(*packet, start, *this->table_), writable<Packets>(*packet),
                          kDescWrite);
       }
-      missing = static_cast<std::uint16_t>(missing - wanted);
-      if (got < wanted) [[unlikely]] {
-        refill_short_.add(1);
-        break;
-      }
+      posted = static_cast<std::uint16_t>(posted + got);
+      if (got < batch) break;
     }
-    this->ring_.publish();
+    return posted;
   }
 
   std::uint16_t depth_;

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <type_traits>
 
 #include "base/align.hpp"
 #include "base/cpu.hpp"
@@ -106,36 +108,35 @@ class SplitRing {
 
   // --- Completions
 
-  /// Takes up to `most` completions into `out`, shows each packet to `visit`, returns how many, or kBroken. A
-  /// completion of an id that the device may not name is counted and left out. 2.7.14: what an entry says is
-  /// read no earlier than the index; pairs with the device's release of the index.
-  template <class Visit>
-  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most, Visit visit) noexcept {
-    const std::uint16_t waiting = ring_distance(load_acquire(used_->index), used_index_);
-    if (waiting > size() - book_.free()) [[unlikely]]
-      return kBroken;
-    const std::uint16_t count = std::min(waiting, most);
-    std::uint16_t found = 0;
-    if constexpr (F.in_order) {
-      for (; found < count; ++found) {
-        out[found] = next_in_order(static_cast<std::uint16_t>(waiting - found));
-        visit(*out[found].packet);
+  /// Takes up to `most` completions into `out`, returns how many, or kBroken. A completion of an id that the
+  /// device may not name is counted and left out. `show` sees each packet early, so as to fetch its lines:
+  /// those of the next call too, as far as they are known to be there (it may be shown a wrong packet or
+  /// none).
+  template <class Show>
+  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most, Show show) noexcept {
+    if (waiting() < most) {
+      // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
+      seen_index_ = load_acquire(used_->index);
+      if (waiting() > size() - book_.free()) [[unlikely]] {
+        seen_index_ = used_index_;
+        return kBroken;
       }
-    } else {
-      for (std::uint16_t nth = 0; nth < count; ++nth) {
-        const UsedElement& element = used_element(static_cast<std::uint16_t>(used_index_ + nth));
-        const std::uint32_t id = load_relaxed(element.id);
-        Packet* const packet = book_.claim(id);
-        if (packet == nullptr) [[unlikely]] {
-          bad_completions_.add(1);
-          continue;
-        }
-        release_members(id);
-        out[found++] = {packet, load_relaxed(element.length)};
-        visit(*packet);
-      }
-      used_index_ = static_cast<std::uint16_t>(used_index_ + count);
     }
+    const std::uint16_t count = std::min(waiting(), most);
+    show_ahead(count, show);
+    std::uint16_t found = 0;
+    for (std::uint16_t left = count; left > 0; --left) {
+      Completion<Packet>& next = out[found];
+      if constexpr (F.in_order) {
+        next = next_in_order();
+      } else {
+        next = next_of_any_order();
+        if (next.packet == nullptr) [[unlikely]]
+          continue;
+      }
+      ++found;
+    }
+    show_ahead(static_cast<std::uint16_t>(std::min<std::uint32_t>(waiting(), most)), show);
     return found;
   }
 
@@ -198,10 +199,38 @@ class SplitRing {
       }
     }
   }
+  /// Completions that were seen and not taken.
+  [[nodiscard]] std::uint16_t waiting() const noexcept { return ring_distance(seen_index_, used_index_); }
+  /// Shows the packets of the next `count` waiting completions, each once.
+  template <class Show>
+  void show_ahead(std::uint16_t count, Show show) noexcept {
+    if constexpr (!std::is_same_v<Show, Unseen>) {
+      const auto end = static_cast<std::uint16_t>(used_index_ + count);
+      if (ring_distance(shown_index_, used_index_) > book_.size()) shown_index_ = used_index_;
+      for (; ring_distance(end, shown_index_) - 1U < count; ++shown_index_) {
+        if constexpr (F.in_order) {
+          show(book_.peek(shown_index_));
+        } else {
+          show(book_.peek(load_relaxed(used_element(shown_index_).id)));
+        }
+      }
+    }
+  }
+  [[nodiscard]] Completion<Packet> next_of_any_order() noexcept {
+    const UsedElement& element = used_element(used_index_++);
+    const std::uint32_t id = load_relaxed(element.id);
+    Packet* const packet = book_.claim(id);
+    if (packet == nullptr) [[unlikely]] {
+      bad_completions_.add(1);
+      return {nullptr, 0};
+    }
+    release_members(id);
+    return {packet, load_relaxed(element.length)};
+  }
   /// 2.7.9: which buffer comes next needs no reading. Buffers for the device to write (RX: never chains) have
   /// their length in the used ring; where the device used several with one entry, that entry names the last
   /// of them, and those before it are full.
-  [[nodiscard]] Completion<Packet> next_in_order(std::uint16_t waiting) noexcept {
+  [[nodiscard]] Completion<Packet> next_in_order() noexcept {
     const std::uint16_t head = ring_slot(next_used_, book_.mask());
     std::uint32_t length = 0;
     if constexpr (!F.chains) {
@@ -210,7 +239,7 @@ class SplitRing {
         batch_length_ = load_relaxed(element.length);
         const std::uint32_t id = load_relaxed(element.id);
         if (id != head) [[unlikely]]
-          begin_batch(id, head, waiting);
+          begin_batch(id, head);
       } else {
         --skipped_;
       }
@@ -218,16 +247,16 @@ class SplitRing {
       if (skipped_ != 0) [[unlikely]]
         length = written_[head].length;
     }
-    Packet* const packet = book_.claim(head);  // held() > 0: what is next in order is held
+    Packet* const packet = book_.claim(head);  // what is next in order is held
     release_members(head);
     next_used_ = static_cast<std::uint16_t>(next_used_ + book_.descriptors(head));
     ++used_index_;
     return {packet, length};
   }
-  [[gnu::cold]] void begin_batch(std::uint32_t id, std::uint16_t head, std::uint16_t waiting) noexcept {
+  [[gnu::cold]] void begin_batch(std::uint32_t id, std::uint16_t head) noexcept {
     const std::uint16_t ahead =
         ring_slot(static_cast<std::uint16_t>(static_cast<std::uint16_t>(id) - head), book_.mask());
-    if (id <= book_.mask() && ahead < waiting) {
+    if (id <= book_.mask() && ahead < waiting()) {
       skipped_ = ahead;
     } else {
       bad_completions_.add(1);
@@ -245,8 +274,10 @@ class SplitRing {
   std::uint32_t hint_mask_;
   RingBook<Packet, F> book_;
   std::uint16_t avail_index_ = 0;
-  std::uint16_t used_index_ = 0;
-  std::uint16_t notified_ = 0;         ///< avail_index_ when the device was last told, or did not ask
+  std::uint16_t used_index_ = 0;   ///< completions taken
+  std::uint16_t seen_index_ = 0;   ///< the device's index as last read: at most the ring ahead of used_index_
+  std::uint16_t shown_index_ = 0;  ///< completions shown
+  std::uint16_t notified_ = 0;     ///< avail_index_ when the device was last told, or did not ask
   std::uint16_t next_descriptor_ = 0;  ///< in order: the next to fill
   std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
   std::uint16_t skipped_ = 0;          ///< in order: buffers of the present batch before its last

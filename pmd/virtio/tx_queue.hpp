@@ -47,7 +47,7 @@ class TxQueue final
   TxQueue(QueueParts<Packets>&& parts, Iova empty_header)
       : TxQueue::Queue(std::move(parts)),
         empty_header_(empty_header),
-        reclaim_threshold_(std::min<std::uint16_t>(this->ring_.size() / 2, kReclaimAt)) {}
+        batch_(std::clamp<std::uint16_t>(this->ring_.size() / 4, 1, kMostHeldBack)) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -60,11 +60,11 @@ class TxQueue final
   }
 
   /// Takes packets from the front until the ring is full; returns how many. Called with none, it only
-  /// reclaims.
-  [[nodiscard]] std::uint16_t burst(Packet** packets, std::uint16_t count) noexcept {
+  /// publishes and reclaims. `more`: the caller calls again soon, so a batch may be completed first.
+  [[nodiscard]] std::uint16_t burst(Packet** packets, std::uint16_t count, More more) noexcept {
     if (this->faulted()) [[unlikely]]
       return 0;
-    if (count == 0 || this->ring_.held() >= reclaim_threshold_ || this->ring_.free() < count) reclaim();
+    if (count == 0 || this->ring_.held() >= batch_ || this->ring_.free() < count) reclaim();
     std::uint16_t taken = 0;
     std::uint16_t posted = 0;
     std::uint64_t bytes = 0;
@@ -92,9 +92,9 @@ class TxQueue final
     if (posted != 0) {
       packets_.add(posted);
       bytes_.add(bytes);
-      this->ring_.publish();
-      if (this->ring_.must_notify()) this->ring_doorbell();
+      held_back_ = static_cast<std::uint16_t>(held_back_ + posted);
     }
+    publish(more);
     if (taken < count) [[unlikely]]
       ring_full_.add(static_cast<std::uint64_t>(count - taken));
     return taken;
@@ -102,9 +102,25 @@ class TxQueue final
 
  private:
   using Base = typename TxQueue::Queue;
-  /// Packets that may wait for their return before the used ring is looked at.
-  static constexpr std::uint16_t kReclaimAt = 64;
+  /// Packets that are published, and taken back, together while there are more to come.
+  static constexpr std::uint16_t kMostHeldBack = 128;
   static constexpr std::uint16_t kNotSendable = 0;
+
+  /// Without more to come, the device is to see all now, and to be told if it sleeps: that takes a fence.
+  /// With more to come whole batches are published, and a later call tells.
+  void publish(More more) noexcept {
+    if (more == More::kSoon) {
+      if (held_back_ < batch_) return;
+      this->ring_.publish();
+      if (this->ring_.notify_is_due()) this->ring_doorbell();
+    } else {
+      if (held_back_ == 0 && told_) return;
+      this->ring_.publish();
+      if (this->ring_.must_notify()) this->ring_doorbell();
+    }
+    told_ = more == More::kNo;
+    held_back_ = 0;
+  }
 
   /// Gives the packets that the device has sent back to their pool, in batches.
   void reclaim() noexcept {
@@ -112,7 +128,7 @@ class TxQueue final
     std::array<Packet*, Base::kHarvest> single;
     std::uint16_t found = 0;
     do {
-      found = this->ring_.harvest(done.data(), done.size(), [](Packet&) {});
+      found = this->ring_.harvest(done.data(), done.size(), Unseen{});
       if (found == kBroken) [[unlikely]]
         return this->set_faulted();
       std::size_t singles = 0;
@@ -124,7 +140,7 @@ class TxQueue final
           single[singles++] = head;
         }
       }
-      if (singles != 0) this->cache_->put(std::span(single).first(singles));
+      if (singles != 0) this->cache_->recycle(std::span(single).first(singles));
     } while (found == done.size());
   }
 
@@ -180,7 +196,9 @@ class TxQueue final
   }
 
   Iova empty_header_;
-  std::uint16_t reclaim_threshold_;
+  std::uint16_t batch_;
+  std::uint16_t held_back_ = 0;  ///< posted and not published
+  bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
   Counter bytes_;
   Counter ring_full_;

@@ -72,8 +72,9 @@ std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, 
   }
   if (count == 0) {
     if constexpr (E::kSends) {
-      // A sender without packets needs those that its own TX ring holds, at once.
-      if (!E::kReceives || ++stream.empty_polls % kEmptyPollsPerReclaim == 0) (void)stream.tx.burst({});
+      // A sender without packets needs those that its own TX ring holds, at once; what a burst held back goes
+      // out with the first empty poll.
+      if (!E::kReceives || stream.empty_polls++ % kEmptyPollsPerReclaim == 0) (void)stream.tx.burst({});
     }
     return 0;
   }
@@ -82,7 +83,9 @@ std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, 
   (E::kReceives ? stream.counters.received : stream.counters.generated).add(count);
   if constexpr (E::kTouchesData) transform_all(engine, packets);
   if constexpr (E::kSends) {
-    const std::uint16_t sent = stream.tx.burst(packets);
+    // A full burst: the next poll comes at once, and may bring more.
+    const pmd::More more = E::kReceives && count == room.size() ? pmd::More::kSoon : pmd::More::kNo;
+    const std::uint16_t sent = stream.tx.burst(packets, more);
     stream.counters.sent.add(sent);
     if (sent < count) [[unlikely]] {
       stream.counters.tx_dropped.add(static_cast<std::uint64_t>(count - sent));
