@@ -30,7 +30,7 @@ std::uint16_t owner_bits(const vring_packed_desc& descriptor) { return descripto
 }  // namespace
 
 SimPackedRing::SimPackedRing(SimIommu& iommu, const RingConfig& ring, Complain on_breach)
-    : SimRing(iommu, ring, std::move(on_breach)), last_seen_(ring.size) {
+    : SimRing(iommu, ring, std::move(on_breach), 1U << VRING_PACKED_EVENT_F_WRAP_CTR), last_seen_(ring.size) {
   // virtio 1.2, 2.8.10.1: alignment of the three parts.
   if (ring.descriptors % 16 != 0) complain("descriptor ring is not aligned to 16");
   if (ring.driver % 4 != 0) complain("driver event suppression is not aligned to 4");
@@ -177,14 +177,12 @@ std::optional<SimChain> SimPackedRing::take() {
   }
   available_ = step;
   held_ += chain.descriptors;
-  announce();
   return chain;
 }
 
 void SimPackedRing::put_back(const SimChain& chain) {
   available_ = forward(available_, laps() - chain.descriptors);
   held_ -= chain.descriptors;
-  announce();
 }
 
 // --- what the device gives back ---
@@ -252,15 +250,9 @@ bool SimPackedRing::wants_interrupt(Step from) {
   return forward(wanted, laps() - from) < forward(used_, laps() - from);
 }
 
-void SimPackedRing::suppress_notifications(bool on) {
-  suppressed_ = on;
-  announce();
-}
-
 void SimPackedRing::announce() {
-  if (broken()) return;
   vring_packed_desc_event event{};
-  if (suppressed_) {
+  if (notifications_suppressed()) {
     event.flags = VRING_PACKED_EVENT_FLAG_DISABLE;
   } else if (config().event_idx) {
     event.flags = VRING_PACKED_EVENT_FLAG_DESC;

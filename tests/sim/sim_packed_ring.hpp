@@ -21,7 +21,6 @@ class SimPackedRing final : public SimRing {
   SimPackedRing(SimIommu& iommu, const RingConfig& ring, Complain on_breach);
 
   [[nodiscard]] std::uint16_t waiting() override { return scan().lists; }
-  void suppress_notifications(bool on) override;
   [[nodiscard]] std::uint16_t notification_data() override { return offset_and_wrap(scan().end); }
 
   /// The driver's event suppression, as it lies in memory.
@@ -55,6 +54,7 @@ class SimPackedRing final : public SimRing {
   void release(const SimChain&) override {}
   void write_used(const Used& used) override;
   bool expose() override;
+  void announce() override;
 
   [[nodiscard]] Step laps() const noexcept { return 2U * size(); }
   [[nodiscard]] std::uint16_t index(Step step) const noexcept {
@@ -73,7 +73,6 @@ class SimPackedRing final : public SimRing {
   bool walk_indirect(const vring_packed_desc& table, SimChain& chain);
   void check_held(Step from, std::uint32_t count);
   [[nodiscard]] bool wants_interrupt(Step from);
-  void announce();
 
   std::vector<vring_packed_desc> last_seen_;  // by index: as driver or device left it
   std::vector<std::pair<std::uint16_t, vring_packed_desc>> unpublished_;

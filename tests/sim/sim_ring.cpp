@@ -26,8 +26,8 @@ std::uint64_t SimChain::writable() const noexcept {
   return bytes;
 }
 
-SimRing::SimRing(SimIommu& iommu, const RingConfig& config, Complain complain)
-    : iommu_(iommu), config_(config), complain_(std::move(complain)) {}
+SimRing::SimRing(SimIommu& iommu, const RingConfig& config, Complain complain, std::uint16_t begin)
+    : iommu_(iommu), config_(config), complain_(std::move(complain)), heard_(begin) {}
 
 std::byte* SimRing::area(std::uint64_t iova, std::uint64_t length, bool write) {
   std::byte* const address = iommu_.translate(iova, length, write);
@@ -67,11 +67,34 @@ bool SimRing::in_flight(std::uint16_t id) const noexcept {
   return std::ranges::find(in_flight_, id) != in_flight_.end();
 }
 
+void SimRing::suppress_notifications(bool on) {
+  suppressed_ = on;
+  tell_driver();
+}
+
+void SimRing::tell_driver() {
+  announce();
+  if (!config_.event_idx) return;
+  heard_ = notification_data();
+  event_ahead_ = waiting() == 0;
+}
+
+void SimRing::doorbell() {
+  heard_ = notification_data();
+  if (config_.event_idx && waiting() != 0) event_ahead_ = false;
+}
+
+bool SimRing::doorbell_missing() {
+  // With EVENT_IDX a driver that has passed the event owes nothing until it is told of another one.
+  return !suppressed_ && event_ahead_ && notification_data() != heard_;
+}
+
 std::optional<SimChain> SimRing::pop() {
   if (broken_) return std::nullopt;
   std::optional<SimChain> chain = take();
   if (!chain || broken_) return std::nullopt;
   in_flight_.push_back(chain->id);
+  if (config_.event_idx) tell_driver();
   return chain;
 }
 
@@ -81,6 +104,7 @@ void SimRing::unpop(const SimChain& chain) {
   }
   in_flight_.pop_back();
   put_back(chain);
+  if (config_.event_idx) tell_driver();
 }
 
 void SimRing::push(const SimChain& chain, std::uint32_t written) {

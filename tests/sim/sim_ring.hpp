@@ -50,7 +50,8 @@ class SimRing {
  public:
   using Complain = std::function<void(const std::string&)>;
 
-  SimRing(SimIommu& iommu, const RingConfig& config, Complain complain);
+  /// `begin` is the first position, as notification_data() says it.
+  SimRing(SimIommu& iommu, const RingConfig& config, Complain complain, std::uint16_t begin);
   SimRing(const SimRing&) = delete;
   SimRing& operator=(const SimRing&) = delete;
   virtual ~SimRing() = default;
@@ -73,10 +74,16 @@ class SimRing {
   void batch_used(bool on) noexcept { config_.batch_used = on; }
 
   /// Tells the driver (not) to ring the doorbell.
-  virtual void suppress_notifications(bool on) = 0;
+  void suppress_notifications(bool on);
   [[nodiscard]] bool notifications_suppressed() const noexcept { return suppressed_; }
   /// What a doorbell must say above the queue's index with NOTIFICATION_DATA (virtio 1.2, 2.9).
   [[nodiscard]] virtual std::uint16_t notification_data() = 0;
+
+  /// The driver rang the doorbell.
+  void doorbell();
+  /// Whether the driver owes a doorbell: chains became available that the device wanted to hear of (virtio
+  /// 1.2, 2.7.10.1 and 2.8.22), and it did not. For stories on one thread, between the driver's bursts.
+  [[nodiscard]] bool doorbell_missing();
 
   /// Chains taken and not given back.
   [[nodiscard]] std::size_t outstanding() const noexcept { return in_flight_.size(); }
@@ -106,8 +113,6 @@ class SimRing {
   const std::byte* indirect_table(std::uint64_t iova, std::uint32_t bytes);
   [[nodiscard]] bool in_flight(std::uint16_t id) const noexcept;
 
-  bool suppressed_ = false;
-
  private:
   /// The next chain out of the ring.
   virtual std::optional<SimChain> take() = 0;
@@ -116,7 +121,10 @@ class SimRing {
   virtual void release(const SimChain& chain) = 0;
   virtual void write_used(const Used& used) = 0;
   virtual bool expose() = 0;
+  /// Writes down whether the device wants doorbells; with EVENT_IDX, for the first chain not taken.
+  virtual void announce() = 0;
 
+  void tell_driver();
   void flush_batch();
 
   SimIommu& iommu_;
@@ -124,6 +132,9 @@ class SimRing {
   Complain complain_;
   std::deque<std::uint16_t> in_flight_;  // ids, the oldest first
   Used batch_;                           // not written yet
+  std::uint16_t heard_;                  // up to where the device knows that chains are available
+  bool event_ahead_ = true;              // the chain that the driver is to tell of is not there yet
+  bool suppressed_ = false;
   bool broken_ = false;
 };
 

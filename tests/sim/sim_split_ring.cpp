@@ -33,7 +33,7 @@ void store16(std::byte* at, std::uint16_t value) {
 }  // namespace
 
 SimSplitRing::SimSplitRing(SimIommu& iommu, const RingConfig& ring, Complain on_breach)
-    : SimRing(iommu, ring, std::move(on_breach)), slots_of_(ring.size), taken_(ring.size, false) {
+    : SimRing(iommu, ring, std::move(on_breach), 0), slots_of_(ring.size), taken_(ring.size, false) {
   // virtio 1.2, 2.7: alignment of the three parts.
   if (ring.descriptors % 16 != 0) complain("descriptor table is not aligned to 16");
   if (ring.driver % 2 != 0) complain("available ring is not aligned to 2");
@@ -49,7 +49,7 @@ SimSplitRing::SimSplitRing(SimIommu& iommu, const RingConfig& ring, Complain on_
   if (load16(area(ring.device + kFlags, 2, true), __ATOMIC_RELAXED) != 0) {  // virtio 1.2, 2.7.10.1
     complain("flags of the used ring are not zero when the queue is enabled");
   }
-  announce_event_index();
+  if (!broken()) announce();
 }
 
 std::uint16_t SimSplitRing::available_index() {
@@ -172,7 +172,6 @@ std::optional<SimChain> SimSplitRing::take() {
   next_descriptor_ = static_cast<std::uint16_t>((next_descriptor_ + walk.slots.size()) % config().size);
   slots_of_[walk.chain.id] = std::move(walk.slots);
   ++next_available_;
-  announce_event_index();
   return std::move(walk.chain);
 }
 
@@ -181,7 +180,6 @@ void SimSplitRing::put_back(const SimChain& chain) {
   next_descriptor_ =
       static_cast<std::uint16_t>((next_descriptor_ + config().size - chain.descriptors) % config().size);
   --next_available_;
-  announce_event_index();
 }
 
 void SimSplitRing::release(const SimChain& chain) {
@@ -215,22 +213,18 @@ bool SimSplitRing::expose() {
   return event != nullptr && vring_need_event(load16(event, __ATOMIC_RELAXED), next_used_, old) != 0;
 }
 
-void SimSplitRing::suppress_notifications(bool on) {
-  suppressed_ = on;
+void SimSplitRing::announce() {
   std::byte* const flags = area(config().device + kFlags, 2, true);
   if (flags == nullptr) return;
   // virtio 1.2, 2.7.10: with EVENT_IDX the flags stay zero and avail_event alone speaks.
-  store16(flags, on && !config().event_idx ? VRING_USED_F_NO_NOTIFY : 0);
-  announce_event_index();
-}
-
-void SimSplitRing::announce_event_index() {
-  if (!config().event_idx || broken()) return;
+  if (!config().event_idx) {
+    return store16(flags, notifications_suppressed() ? VRING_USED_F_NO_NOTIFY : std::uint16_t{0});
+  }
   std::byte* const event =
       area(config().device + kEntries + sizeof(vring_used_elem) * config().size, 2, true);
   // Half a lap away: an index that the driver does not pass soon.
   const auto far_away = static_cast<std::uint16_t>(next_available_ + 0x8000);
-  if (event != nullptr) store16(event, suppressed_ ? far_away : next_available_);
+  if (event != nullptr) store16(event, notifications_suppressed() ? far_away : next_available_);
 }
 
 }  // namespace spinring::sim

@@ -20,7 +20,6 @@ class SimSplitRing final : public SimRing {
   SimSplitRing(SimIommu& iommu, const RingConfig& ring, Complain complain);
 
   [[nodiscard]] std::uint16_t waiting() override;
-  void suppress_notifications(bool on) override;
   [[nodiscard]] std::uint16_t notification_data() override { return available_index(); }
 
   // --- a hostile device ---
@@ -51,10 +50,10 @@ class SimSplitRing final : public SimRing {
   void release(const SimChain& chain) override;
   void write_used(const Used& used) override;
   bool expose() override;
+  void announce() override;
 
   bool walk_ring(std::uint16_t head, Walk& walk);
   bool walk_indirect(const vring_desc& table, Walk& walk);
-  void announce_event_index();
 
   std::vector<std::vector<std::uint16_t>> slots_of_;  // by head: the descriptors of an outstanding chain
   std::vector<bool> taken_;                           // by descriptor

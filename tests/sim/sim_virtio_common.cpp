@@ -91,7 +91,7 @@ std::uint64_t SimVirtioDevice::read_common(std::uint64_t offset, unsigned width)
 
 std::uint64_t SimVirtioDevice::read_queue_register(std::uint64_t offset) {
   if (queue_select_ >= queue_count()) return 0;  // virtio 1.2, 4.1.4.3.1: size 0 means that it is not there
-  const SimQueue& selected = queue(queue_select_);
+  SimQueue& selected = queue(queue_select_);
   switch (offset) {
     case VIRTIO_PCI_COMMON_Q_SIZE:
       return selected.size != 0 ? selected.size : maximum_size(queue_select_);
@@ -115,6 +115,8 @@ std::uint64_t SimVirtioDevice::read_queue_register(std::uint64_t offset) {
       return selected.device >> 32;
     case VIRTIO_PCI_COMMON_Q_NDATA:
       return queue_select_;
+    case VIRTIO_PCI_COMMON_Q_RESET:
+      return read_queue_reset(selected);
     default:
       return 0;
   }
@@ -151,6 +153,10 @@ void SimVirtioDevice::write_queue_register(std::uint64_t offset, std::uint64_t v
     return violation(fmt::format("set-up of queue {}, which the device does not have", queue_select_));
   }
   SimQueue& selected = queue(queue_select_);
+  if (offset == VIRTIO_PCI_COMMON_Q_RESET) return reset_queue(queue_select_, value);
+  if (selected.resetting) {  // virtio 1.2, 4.1.4.3.2
+    violation(fmt::format("queue {} set up before its reset was read to be complete", queue_select_));
+  }
   if (offset == VIRTIO_PCI_COMMON_Q_ENABLE) return enable_queue(queue_select_, value);
   if (selected.enabled) violation(fmt::format("queue {} changed after it was enabled", queue_select_));
   const auto low = [&](std::uint64_t old) { return (old & ~0xffffffffULL) | (value & 0xffffffffULL); };

@@ -11,10 +11,6 @@
 #include "tests/sim/uapi_virtio.hpp"
 
 namespace spinring::sim {
-namespace {
-constexpr unsigned kNotificationData = 38;  // virtio 1.2, 6; not in the UAPI headers of Linux 6.1
-}  // namespace
-
 SimVirtioDevice::SimVirtioDevice(const SimIdentity& identity, const SimLayout& layout, std::uint64_t features,
                                  unsigned vectors)
     : config_space(identity, layout, vectors), layout_(layout), offered_(features), vectors_(vectors) {}
@@ -184,9 +180,9 @@ void SimVirtioDevice::mmio_write(unsigned bar, std::uint64_t offset, unsigned wi
 }
 
 void SimVirtioDevice::notify(std::uint64_t offset, unsigned width, std::uint64_t value) {
-  // virtio 1.2, 4.1.5.2: 16 bits with the queue's index; 32 with NOTIFICATION_DATA, whose low half is the
-  // index.
-  const bool with_data = negotiated(kNotificationData);
+  // virtio 1.2, 4.1.5.2: 16 bits with the queue's index; 32 with NOTIFICATION_DATA: the index, and above it
+  // where the next chain will become available (2.9).
+  const bool with_data = negotiated(VIRTIO_F_NOTIFICATION_DATA);
   if (width != (with_data ? 4U : 2U)) violation(fmt::format("doorbell of {} bytes", width));
   const auto index = static_cast<unsigned>(value & 0xffff);
   if (index >= queue_count()) return violation(fmt::format("doorbell names queue {}", index));
@@ -200,6 +196,12 @@ void SimVirtioDevice::notify(std::uint64_t offset, unsigned width, std::uint64_t
   if (!rung.enabled) return violation(fmt::format("doorbell of queue {}, which is not enabled", index));
   ++rung.notifications;
   if (rung.ring->notifications_suppressed()) ++rung.unwanted_notifications;
+  if (rung.ring->broken()) return;
+  const std::uint16_t next = rung.ring->notification_data();
+  if (with_data && value >> 16 != next) {
+    violation(fmt::format("doorbell of queue {} says {:#x}, the next is {:#x}", index, value >> 16, next));
+  }
+  rung.ring->doorbell();
   if (!needs_reset()) notified(index);
 }
 
@@ -236,7 +238,10 @@ void SimVirtioDevice::enable_queue(unsigned index, std::uint64_t value) {
   if (value != 1) return violation(fmt::format("{} written to queue_enable", value));  // 4.1.4.3.2
   if (enabled.enabled) return violation(fmt::format("queue {} enabled twice", index));
   if ((status_ & VIRTIO_CONFIG_S_FEATURES_OK) == 0) violation("queue enabled before FEATURES_OK");
-  if ((status_ & VIRTIO_CONFIG_S_DRIVER_OK) != 0) violation("queue enabled after DRIVER_OK");
+  // virtio 1.2, 2.6.1: after DRIVER_OK only one that was reset alone.
+  if ((status_ & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && enabled.resets == 0) {
+    violation("queue enabled after DRIVER_OK");
+  }
   if (enabled.size == 0) enabled.size = maximum_size(index);
   if (enabled.size == 0) return violation(fmt::format("queue {} is not there and was enabled", index));
   if (enabled.descriptors == 0 || enabled.driver == 0 || enabled.device == 0) {
@@ -245,6 +250,30 @@ void SimVirtioDevice::enable_queue(unsigned index, std::uint64_t value) {
   enabled.enabled = true;
   enabled.ring = make_ring(index, enabled);
   note_breakage(enabled);
+}
+
+void SimVirtioDevice::reset_queue(unsigned index, std::uint64_t value) {
+  SimQueue& stopped = queue(index);
+  if (!negotiated(VIRTIO_F_RING_RESET)) return violation("queue_reset written without RING_RESET");
+  if (value != 1) return violation(fmt::format("{} written to queue_reset", value));
+  if (!stopped.enabled) return violation(fmt::format("queue {} reset, and it is not enabled", index));
+  // Everything to its default (virtio 1.2, 2.6.1.1.1), but for what the tests count.
+  SimQueue fresh;
+  fresh.notifications = stopped.notifications;
+  fresh.unwanted_notifications = stopped.unwanted_notifications;
+  fresh.interrupts = stopped.interrupts;
+  fresh.resets = stopped.resets + 1;
+  fresh.resetting = true;
+  fresh.reset_reads_left = knobs.queue_reset_reads;
+  stopped = std::move(fresh);
+}
+
+std::uint16_t SimVirtioDevice::read_queue_reset(SimQueue& selected) {
+  if (!negotiated(VIRTIO_F_RING_RESET)) violation("queue_reset read without RING_RESET");
+  if (!selected.resetting || selected.reset_reads_left < 0) return selected.resetting ? 1 : 0;
+  if (selected.reset_reads_left-- > 0) return 1;
+  selected.resetting = false;
+  return 0;
 }
 
 void SimVirtioDevice::reset_device() {

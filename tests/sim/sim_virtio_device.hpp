@@ -33,6 +33,7 @@ struct VirtioKnobs {
   std::map<unsigned, std::uint16_t> queue_size;  ///< by queue: maximum shown instead of the real one
   std::map<unsigned, std::uint16_t> notify_off;  ///< by queue: queue_notify_off shown
   int num_queues = -1;                           ///< shown instead of the real number
+  int queue_reset_reads = 0;                     ///< of queue_reset that show 1 after a reset; -1: all
   /// Under IN_ORDER one used entry stands for all chains that were used completely before it; applies to the
   /// queues that are enabled from then on (for a running one: SimRing::batch_used).
   bool batch_used = false;
@@ -47,7 +48,10 @@ struct SimQueue {
   std::uint64_t device = 0;
   bool enabled = false;
   std::unique_ptr<SimRing> ring;
-  std::uint64_t notifications = 0;           ///< doorbells since the queue was enabled
+  bool resetting = false;                    ///< reset alone, and the driver has not read that it is done
+  int reset_reads_left = 0;                  ///< of queue_reset, before it shows 0; -1: for ever
+  std::uint64_t resets = 0;                  ///< of this queue alone, since the device's
+  std::uint64_t notifications = 0;           ///< doorbells since the device's reset
   std::uint64_t unwanted_notifications = 0;  ///< of these, while they were suppressed
   std::uint64_t interrupts = 0;
 };
@@ -149,6 +153,8 @@ class SimVirtioDevice : public SimPciTarget {
   void accept_features(std::uint32_t value);
   void set_queue_size(SimQueue& queue, std::uint64_t value);
   void enable_queue(unsigned index, std::uint64_t value);
+  void reset_queue(unsigned index, std::uint64_t value);
+  std::uint16_t read_queue_reset(SimQueue& selected);
   std::unique_ptr<SimRing> make_ring(unsigned index, const SimQueue& queue);
   void notify(std::uint64_t offset, unsigned width, std::uint64_t value);
   void reset_device();

@@ -24,3 +24,8 @@
 #if defined(__clang__)
 #pragma clang diagnostic pop
 #endif
+
+// virtio 1.2, 6; not yet in the headers of Linux 6.1.
+#ifndef VIRTIO_F_NOTIFICATION_DATA
+#define VIRTIO_F_NOTIFICATION_DATA 38
+#endif

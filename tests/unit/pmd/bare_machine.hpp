@@ -77,6 +77,12 @@ class BareMachine {
     ASSERT_TRUE(bell.has_value());
     bell->ring(queue);
   }
+  /// The same with NOTIFICATION_DATA.
+  void ring_doorbell_with(std::uint16_t queue, std::uint16_t next) {
+    auto bell = function->doorbell(4, 0x3000U + 4U * queue, 32);
+    ASSERT_TRUE(bell.has_value());
+    bell->ring(queue | std::uint32_t{next} << 16);
+  }
   void expect_violation(const std::string& text) {
     const auto found = device.violations();
     ASSERT_FALSE(found.empty()) << "not noticed: " << text;

@@ -3,40 +3,12 @@
 
 #include <string>
 
-#include "tests/unit/pmd/bare_machine.hpp"
+#include "tests/unit/pmd/bare_split.hpp"
 
 namespace spinring::sim {
 namespace {
 
-/// Split rings of 8 entries: queue `q` at 4096 * q, with its available ring at 128 and its used ring at 256.
-class BareDriver : public ::testing::Test, public BareMachine {
- protected:
-  using BareMachine::set_up_queue;
-  void set_up_queue(std::uint16_t index, std::size_t offset) {
-    set_up_queue(index, 8, offset, offset + 128, offset + 256);
-  }
-  void run() {
-    negotiate();
-    ASSERT_TRUE(function->set_bus_master(true));
-    set_up_queue(0, 0);
-    set_up_queue(1, 4096);
-    status(15);
-  }
-  void descriptor(std::size_t queue, unsigned index, const vring_desc& value) {
-    std::memcpy(memory.get() + queue * 4096 + index * sizeof value, &value, sizeof value);
-  }
-  /// Puts a head into the next slot of the available ring, and the index behind it.
-  void offer(std::size_t queue, std::uint16_t head, std::uint16_t ahead = 1) {
-    auto* const available = reinterpret_cast<std::uint16_t*>(memory.get() + queue * 4096 + 128);
-    available[2 + available[1] % 8] = head;
-    available[1] = static_cast<std::uint16_t>(available[1] + ahead);
-  }
-  /// A well-formed frame of 60 bytes to send, in one descriptor.
-  void offer_frame(std::uint16_t head = 0) {
-    descriptor(1, head, {iova(65536), 72, 0, 0});
-    offer(1, head);
-  }
-};
+class BareDriver : public ::testing::Test, public BareSplit {};
 
 TEST_F(BareDriver, ThatKeepsTheRulesIsNotComplainedAbout) {
   run();
