@@ -194,7 +194,8 @@ class LoopbackPort final : public pmd::AnyPort {
     return taken;
   }
 
-  static std::uint16_t tx_burst(void* self, Packet** packets, std::uint16_t count) noexcept {
+  static std::uint16_t tx_burst(void* self, Packet** packets, std::uint16_t count,
+                                pmd::More /*more*/) noexcept {
     Queue& queue = *static_cast<Queue*>(self);
     std::uint16_t taken = 0;
     while (taken < count && queue.port->take(queue, packets[taken])) ++taken;

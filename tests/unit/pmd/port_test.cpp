@@ -52,9 +52,14 @@ TEST(Link, ComparesByValue) {
 struct Recorder {
   Packet** packets = nullptr;
   std::uint16_t count = 0;
+  More more = More::kNo;
 };
 std::uint16_t record(void* queue, Packet** packets, std::uint16_t count) noexcept {
   *static_cast<Recorder*>(queue) = {packets, count};
+  return static_cast<std::uint16_t>(count / 2);
+}
+std::uint16_t record_tx(void* queue, Packet** packets, std::uint16_t count, More more) noexcept {
+  *static_cast<Recorder*>(queue) = {packets, count, more};
   return static_cast<std::uint16_t>(count / 2);
 }
 
@@ -62,7 +67,7 @@ TEST(ErasedQueues, PassTheBurstOn) {
   Recorder rx_recorder;
   Recorder tx_recorder;
   const AnyRxQueue<SpinringPackets> rx(&rx_recorder, record);
-  const AnyTxQueue<SpinringPackets> tx(&tx_recorder, record);
+  const AnyTxQueue<SpinringPackets> tx(&tx_recorder, record_tx);
   std::array<Packet*, 8> packets{};
   EXPECT_EQ(rx.burst(packets), 4);
   EXPECT_EQ(rx_recorder.packets, packets.data());
@@ -71,6 +76,9 @@ TEST(ErasedQueues, PassTheBurstOn) {
   EXPECT_EQ(copy.burst(std::span(packets).subspan(2, 6)), 3);
   EXPECT_EQ(tx_recorder.packets, packets.data() + 2);
   EXPECT_EQ(tx_recorder.count, 6);
+  EXPECT_EQ(tx_recorder.more, More::kNo);
+  EXPECT_EQ(copy.burst(packets, More::kSoon), 4);
+  EXPECT_EQ(tx_recorder.more, More::kSoon);
   EXPECT_EQ(tx.burst({}), 0);
   EXPECT_EQ(tx_recorder.count, 0);
 }
@@ -85,6 +93,9 @@ static_assert(virtio::select_rx_path<SpinringPackets>(kPlain).name == "virtio sp
 static_assert(virtio::select_rx_path<SpinringPackets>(kPlain.with(Feature::kMergeableRx)).name ==
               "virtio split rx mergeable");
 static_assert(virtio::select_tx_path<SpinringPackets>(kPlain).name == "virtio split tx");
+constexpr FeatureSet kPackedInOrder = kPlain.with(Feature::kRingPacked).with(Feature::kInOrder);
+static_assert(virtio::select_rx_path<SpinringPackets>(kPackedInOrder).name == "virtio packed rx in-order");
+static_assert(virtio::select_tx_path<SpinringPackets>(kPackedInOrder).name == "virtio packed tx in-order");
 
 TEST(PathTable, EachRowIsFoundByItsOwnFeatures) {
   std::set<std::string_view> names;

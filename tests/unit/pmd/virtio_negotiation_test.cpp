@@ -28,7 +28,9 @@ const std::vector<Known> kKnown{{VIRTIO_NET_F_MAC, 0},
                                 {VIRTIO_NET_F_CTRL_MAC_ADDR, feature(VIRTIO_NET_F_CTRL_VQ)},
                                 {VIRTIO_NET_F_MQ, feature(VIRTIO_NET_F_CTRL_VQ)},
                                 {VIRTIO_F_ACCESS_PLATFORM, 0},
-                                {VIRTIO_F_ORDER_PLATFORM, 0}};
+                                {VIRTIO_F_ORDER_PLATFORM, 0},
+                                {VIRTIO_F_RING_PACKED, 0},
+                                {VIRTIO_F_IN_ORDER, 0}};
 
 RigConfig offering(std::uint64_t features) {
   RigConfig config;
@@ -67,9 +69,13 @@ TEST(Negotiation, EverySubsetOfTheFeaturesWorks) {
     Rig rig(config);
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start()) << std::hex << offered;
     ASSERT_EQ(rig.device.accepted(), wanted) << std::hex << offered;
-    const bool mergeable = (wanted & feature(VIRTIO_NET_F_MRG_RXBUF)) != 0;
-    ASSERT_EQ(rig.port->rx_path(), mergeable ? "virtio split rx mergeable" : "virtio split rx");
-    ASSERT_EQ(rig.port->tx_path(), "virtio split tx");
+    const auto with = [&](unsigned bit, const char* yes, const char* no = "") {
+      return std::string((wanted & feature(bit)) != 0 ? yes : no);
+    };
+    const std::string ring = with(VIRTIO_F_RING_PACKED, "virtio packed ", "virtio split ");
+    const std::string order = with(VIRTIO_F_IN_ORDER, " in-order");
+    ASSERT_EQ(rig.port->rx_path(), ring + "rx" + order + with(VIRTIO_NET_F_MRG_RXBUF, " mergeable"));
+    ASSERT_EQ(rig.port->tx_path(), ring + "tx" + order);
     ASSERT_NO_FATAL_FAILURE(expect_traffic(rig)) << std::hex << offered;
   }
 }
