@@ -67,6 +67,9 @@ template <PacketPool Packets>
 struct QueueConfig {
   std::uint16_t ring_size = 0;  ///< entries, a power of two; 0: the driver's default
   typename Packets::Cache* cache = nullptr;
+  /// RX: packets that the device holds at most; 0: as many as the ring takes, for the largest bursts. Fewer
+  /// go round faster: they stay in the CPU's cache.
+  std::uint16_t fill = 0;
 };
 
 template <PacketPool Packets>

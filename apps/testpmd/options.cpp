@@ -106,6 +106,9 @@ void add_queue_options(CLI::App& app, ForwardOptions& options) {
       ->check(ring_size());
   app.add_option("--txd", options.tx_ring, "Entries of a TX ring (default: 256, or what the device has)")
       ->check(ring_size());
+  app.add_option("--rx-fill", options.rx_fill,
+                 "Packets that a device holds for an RX queue at most (default: as many as the ring takes)")
+      ->check(CLI::Range(8, 32768));
   app.add_option("--burst", options.burst, "Packets taken at once")
       ->check(CLI::Range(1, static_cast<int>(kMaxBurst)));
   app.add_option("--nb-cores", options.forwarding_cores, "Forwarding lcores (default: all but the main one)")

@@ -40,6 +40,8 @@ struct ForwardOptions {
   std::uint16_t tx_queues = 1;
   std::uint16_t rx_ring = 0;  ///< entries; 0: 256, or what the device has
   std::uint16_t tx_ring = 0;
+  std::uint16_t rx_fill =
+      0;  ///< packets that the device holds for an RX queue at most; 0: as many as the ring takes
   std::uint16_t burst = 32;
   unsigned forwarding_cores = 0;  ///< 0: all but the main one
   std::uint32_t tx_first = 0;     ///< bursts to send before forwarding

@@ -103,7 +103,8 @@ Result<void> Session::start_port(PortSlot& slot) {
   pmd::PortConfig<pmd::SpinringPackets> config;
   for (std::uint16_t queue = 0; queue < options_.rx_queues; ++queue) {
     const unsigned lcore = lcore_of_rx(plan_, options_.mode, slot.number(), queue);
-    config.rx.push_back({ring_entries(options_.rx_ring, info.max_rx_ring), &forwarder_.cache(lcore)});
+    config.rx.push_back(
+        {ring_entries(options_.rx_ring, info.max_rx_ring), &forwarder_.cache(lcore), options_.rx_fill});
   }
   for (std::uint16_t queue = 0; queue < options_.tx_queues; ++queue) {
     const unsigned lcore = lcore_of_tx(plan_, options_.mode, slot.number(), queue);

@@ -161,7 +161,7 @@ class VirtioPort final : public BasicPort<Packets> {
     if (!size) return fail(std::move(size));
     auto memory = memory_->allocate(ring_bytes(device_.negotiated(), *size), kCacheLine);
     if (!memory) return fail(std::move(memory));
-    return QueueParts<Packets>{std::move(*memory), *size, index, &device_.dma(), config.cache};
+    return QueueParts<Packets>{std::move(*memory), *size, config.fill, index, &device_.dma(), config.cache};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
@@ -19,6 +20,7 @@ template <PacketPool Packets>
 struct QueueParts {
   mempool::DmaBlock memory;                  ///< the ring's bytes(size), zeroed
   std::uint16_t size = 0;                    ///< entries
+  std::uint16_t fill = 0;                    ///< RX: QueueConfig::fill
   std::uint16_t index = 0;                   ///< virtqueue number: what the doorbell says
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
@@ -67,7 +69,8 @@ class Queue : public Control {
       : ring_(std::move(parts.memory), parts.size),
         cache_(parts.cache),
         table_(parts.table),
-        index_(parts.index) {}
+        index_(parts.index),
+        fill_(parts.fill == 0 ? parts.size : std::min(parts.fill, parts.size)) {}
 
   [[nodiscard]] std::uint16_t index() const noexcept final { return index_; }
   [[nodiscard]] std::uint16_t size() const noexcept final { return ring_.size(); }
@@ -95,6 +98,7 @@ class Queue : public Control {
   const DmaTable* table_;
   Doorbell doorbell_;
   std::uint16_t index_;
+  std::uint16_t fill_;  ///< RX: packets that the device holds at most
 };
 
 }  // namespace spinring::pmd::virtio

@@ -52,8 +52,7 @@ class RxQueue final
 
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
-        depth_(std::min(this->ring_.size(), kDepth)),
-        refill_threshold_(std::max<std::uint16_t>(depth_ / 4, 1)) {}
+        refill_threshold_(std::clamp<std::uint16_t>(this->fill_ / 8, 1, 128)) {}
   ~RxQueue() override { give_back(); }
 
   /// Each is a single buffer whose `next` nobody has set: it must not be followed.
@@ -62,8 +61,8 @@ class RxQueue final
     this->ring_.release_all([this](Packet* packet) { this->cache_->put({&packet, 1}); });
   }
   void fill() noexcept override {
-    const std::uint16_t posted = give(depth_, [this](auto out) { return this->cache_->get(out); });
-    if (posted < depth_) refill_short_.add(1);
+    const std::uint16_t posted = give(this->fill_, [this](auto out) { return this->cache_->get(out); });
+    if (posted < this->fill_) refill_short_.add(1);
     this->ring_.publish();
   }
   [[nodiscard]] RxStats stats() const noexcept override {
@@ -107,8 +106,6 @@ class RxQueue final
  private:
   using Base = typename RxQueue::Queue;
   static constexpr std::uint16_t kRefillBatch = 64;
-  /// Buffers that the device is given at most: what is in circulation stays in the CPU's cache.
-  static constexpr std::uint16_t kDepth = 512;
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = sizeof(NetHeader) + 14;
 
@@ -176,15 +173,15 @@ class RxQueue final
     return whole;
   }
 
-  /// Gives the device packets once a batch of the wanted depth is missing. Those that a TX queue of this
+  /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this
   /// lcore recycled come first, in their order: so buffers keep their place in the ring, and what is in
   /// circulation stays what it was. Only a ring that runs low takes more of the pool.
   void refill(std::uint16_t threshold) noexcept {
     const std::uint16_t held = this->ring_.held();
-    if (depth_ - held < threshold) return;
-    const std::uint16_t wanted = depth_ - held;
+    if (this->fill_ - held < threshold) return;
+    const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
-    if (held + posted <= depth_ / 4) {
+    if (held + posted <= this->fill_ / 2) {
       posted += give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
       if (posted < wanted) [[unlikely]]
         refill_short_.add(1);
@@ -210,7 +207,6 @@ class RxQueue final
     return posted;
   }
 
-  std::uint16_t depth_;
   std::uint16_t refill_threshold_;
   Counter packets_;
   Counter bytes_;

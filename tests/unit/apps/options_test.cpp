@@ -67,6 +67,7 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
                                     "--txq=3",
                                     "--rxd=512",
                                     "--txd=128",
+                                    "--rx-fill=96",
                                     "--burst=64",
                                     "--nb-cores=1",
                                     "--port-topology=chained",
@@ -89,6 +90,7 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
   EXPECT_EQ(forward.tx_queues, 3);
   EXPECT_EQ(forward.rx_ring, 512);
   EXPECT_EQ(forward.tx_ring, 128);
+  EXPECT_EQ(forward.rx_fill, 96);
   EXPECT_EQ(forward.burst, 64);
   EXPECT_EQ(forward.forwarding_cores, 1U);
   EXPECT_EQ(forward.topology, PortTopology::kChained);
