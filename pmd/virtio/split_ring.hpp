@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "base/align.hpp"
+#include "base/counter.hpp"
 #include "base/cpu.hpp"
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
