@@ -34,7 +34,7 @@ struct PortInfo {
   std::uint16_t max_rx_ring = 0;  ///< entries
   std::uint16_t max_tx_ring = 0;
   std::uint16_t max_mtu = 1500;
-  Offloads offloads;            ///< those that the device offers
+  Offloads offloads{};          ///< those that the device offers
   std::uint16_t rss_table = 0;  ///< entries of the RSS table; 0: none
 };
 
@@ -79,8 +79,8 @@ struct PortConfig {
   bool promiscuous = true;   ///< receive frames for any address
   bool vlan_filter = false;  ///< receive tagged frames of the VLANs of set_vlan_filter() alone
   std::uint16_t mtu = 0;  ///< bytes of payload of the longest frame; 0: 1500, or the device's if it is less
-  Offloads offloads;      ///< a part of PortInfo::offloads; others are refused
-  RssConfig rss;          ///< used with Offload::kRss
+  Offloads offloads{};    ///< a part of PortInfo::offloads; others are refused
+  RssConfig rss{};        ///< used with Offload::kRss
 };
 
 /// One of the device's own counters since start(), by DPDK's name where it has one ("rx_crc_errors").
