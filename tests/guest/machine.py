@@ -72,7 +72,9 @@ class Completed:
 
 
 def kvm_usable() -> bool:
-    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+    """A /dev/kvm on a CPU without vmx or svm emulates in software: it takes its own kernels, not a distribution's."""
+    return (os.access("/dev/kvm", os.R_OK | os.W_OK)
+            and re.search(r"^flags.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE) is not None)
 
 
 class Channel:
