@@ -29,7 +29,7 @@ say() { printf '[%5d s] %s\n' "$SECONDS" "$*"; }
 say "packages"
 if [ -n "$install" ]; then config/install.sh; fi
 say "building spinring-testpmd (g++, release) in build/demo"
-[ -e build/demo/build.ninja ] || meson setup build/demo -Dbench=disabled >build-demo.log 2>&1 ||
+[ -e build/demo/build.ninja ] || meson setup build/demo -Dbench=disabled -Dunity=on -Dunity_size=8 >build-demo.log 2>&1 ||
   { tail -n 20 build-demo.log >&2 && exit 1; }
 rm -f build-demo.log
 ninja -C build/demo apps/testpmd/spinring-testpmd | tail -n 1

@@ -56,7 +56,7 @@ std::optional<std::pair<unsigned, pmd::MacAddress>> parse_peer(std::string_view 
 }
 
 /// Strings that become typed values only after the parser has accepted them.
-struct Words {
+struct OptionWords {
   std::string core_list;
   std::string lcores;
   std::string huge_size = "2M";
@@ -73,7 +73,7 @@ constexpr std::array<std::pair<std::string_view, LogVerbosity>, 4> kLogLevels{
      {"warning", LogVerbosity::kWarning},
      {"error", LogVerbosity::kError}}};
 
-void add_machine_options(CLI::App& app, MachineOptions& options, Words& words) {
+void add_machine_options(CLI::App& app, MachineOptions& options, OptionWords& words) {
   auto* cores = app.add_option("-l", words.core_list,
                                "CPUs, such as 0-3,5. The first is the main lcore, the others forward")
                     ->check(core_list(lcore::parse_core_list));
@@ -119,7 +119,7 @@ void add_queue_options(CLI::App& app, ForwardOptions& options) {
       ->check(CLI::Range(static_cast<int>(kMinBuffer), static_cast<int>(kMaxBuffer)));
 }
 
-void add_forward_options(CLI::App& app, ForwardOptions& options, Words& words) {
+void add_forward_options(CLI::App& app, ForwardOptions& options, OptionWords& words) {
   app.add_flag("-i,--interactive", options.interactive, "Prompt for commands");
   app.add_flag("-a,--auto-start", options.auto_start, "With -i: forward at once");
   app.add_option("--forward-mode", words.mode, "What is done to packets")
@@ -154,7 +154,7 @@ void add_forward_options(CLI::App& app, ForwardOptions& options, Words& words) {
 }
 
 /// From the words that the parsers have accepted to values.
-void convert(const Words& words, Options& options) {
+void convert(const OptionWords& words, Options& options) {
   if (!words.core_list.empty()) options.machine.lcores = lcore::parse_core_list(words.core_list).value();
   if (!words.lcores.empty()) options.machine.lcores = lcore::parse_lcores(words.lcores).value();
   options.machine.huge_page_size = words.huge_size == "1G" ? 1UL << 30 : 2UL << 20;
@@ -220,7 +220,7 @@ std::optional<Usage> run_parser(CLI::App& app, std::vector<std::string> argument
 
 tl::expected<Options, Usage> parse_options(const std::vector<std::string>& arguments) {
   Options options;
-  Words words;
+  OptionWords words;
   CLI::App machine("Forwards packets between NICs that it drives from user space", "spinring-testpmd");
   machine.footer("After --, the forwarder's options:");
   machine.option_defaults()->always_capture_default();

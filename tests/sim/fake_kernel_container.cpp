@@ -11,24 +11,12 @@
 #include <utility>
 
 #include "tests/sim/fake_kernel.hpp"
+#include "tests/sim/ioctl_argument.hpp"
 
 namespace spinring::sim {
 namespace {
 
 using vfio_glue::IovaRange;
-
-/// `T{}` would initialise the flexible arrays at the ends of these structs, which is an extension.
-template <class T>
-T zeroed() {
-  T value;
-  std::memset(&value, 0, sizeof(value));
-  return value;
-}
-
-template <class T>
-T* as(unsigned long argument) {
-  return reinterpret_cast<T*>(argument);
-}
 
 std::vector<IovaRange> intersect(const std::vector<IovaRange>& left, const std::vector<IovaRange>& right) {
   std::vector<IovaRange> both;

@@ -10,24 +10,12 @@
 #include <cstring>
 
 #include "tests/sim/fake_kernel.hpp"
+#include "tests/sim/ioctl_argument.hpp"
 
 namespace spinring::sim {
 namespace {
 
 constexpr std::uint64_t kRegionShift = 40;  // VFIO_PCI_OFFSET_SHIFT
-
-/// `T{}` would initialise the flexible arrays at the ends of these structs, which is an extension.
-template <class T>
-T zeroed() {
-  T value;
-  std::memset(&value, 0, sizeof(value));
-  return value;
-}
-
-template <class T>
-T* as(unsigned long argument) {
-  return reinterpret_cast<T*>(argument);
-}
 
 void signal(const Fd& event) {
   const std::uint64_t one = 1;

@@ -17,13 +17,6 @@ constexpr std::uint16_t kKnown =
 constexpr std::uint64_t kEventOffset = offsetof(vring_packed_desc_event, off_wrap);
 constexpr std::uint64_t kEventFlags = offsetof(vring_packed_desc_event, flags);
 
-std::uint16_t load16(const std::byte* at) {
-  return __atomic_load_n(reinterpret_cast<const std::uint16_t*>(at), __ATOMIC_ACQUIRE);
-}
-void store16(std::byte* at, std::uint16_t value) {
-  __atomic_store_n(reinterpret_cast<std::uint16_t*>(at), value, __ATOMIC_RELEASE);
-}
-
 /// The bits that say whose a descriptor is (virtio 1.2, 2.8.1).
 std::uint16_t owner_bits(const vring_packed_desc& descriptor) { return descriptor.flags & (kAvail | kUsed); }
 
@@ -78,7 +71,7 @@ vring_packed_desc SimPackedRing::descriptor(std::uint16_t index) {
   const std::byte* const at = place(index, false);
   if (at == nullptr) return out;
   // The flags first: what they make valid is read behind them.
-  const std::uint16_t flags = load16(at + offsetof(vring_packed_desc, flags));
+  const std::uint16_t flags = load_acquire(at + offsetof(vring_packed_desc, flags));
   std::memcpy(&out, at, sizeof out);
   out.flags = flags;
   return out;
@@ -89,7 +82,7 @@ void SimPackedRing::scribble_descriptor(std::uint16_t index, const vring_packed_
   std::byte* const at = place(index, true);
   if (at == nullptr) return;
   std::memcpy(at, &value, offsetof(vring_packed_desc, flags));
-  store16(at + offsetof(vring_packed_desc, flags), value.flags);
+  store_release(at + offsetof(vring_packed_desc, flags), value.flags);
 }
 
 // --- what the driver made available ---
@@ -230,8 +223,8 @@ vring_packed_desc_event SimPackedRing::driver_event() {
   vring_packed_desc_event event{};
   const std::byte* const at = area(config().driver, sizeof event, false);
   if (at == nullptr) return event;
-  event.flags = load16(at + kEventFlags);
-  event.off_wrap = load16(at + kEventOffset);
+  event.flags = load_acquire(at + kEventFlags);
+  event.off_wrap = load_acquire(at + kEventOffset);
   return event;
 }
 
@@ -264,8 +257,8 @@ void SimPackedRing::announce() {
 void SimPackedRing::scribble_event(const vring_packed_desc_event& value) {
   std::byte* const at = area(config().device, sizeof value, true);
   if (at == nullptr) return;
-  store16(at + kEventOffset, value.off_wrap);
-  store16(at + kEventFlags, value.flags);
+  store_release(at + kEventOffset, value.off_wrap);
+  store_release(at + kEventFlags, value.flags);
 }
 
 }  // namespace spinring::sim

@@ -12,6 +12,15 @@
 
 namespace spinring::sim {
 
+/// What both sides share in a ring is read and written in the stricter order, even where the specification
+/// asks for less.
+inline std::uint16_t load_acquire(const std::byte* at) {
+  return __atomic_load_n(reinterpret_cast<const std::uint16_t*>(at), __ATOMIC_ACQUIRE);
+}
+inline void store_release(std::byte* at, std::uint16_t value) {
+  __atomic_store_n(reinterpret_cast<std::uint16_t*>(at), value, __ATOMIC_RELEASE);
+}
+
 /// One buffer of a chain, as the descriptor names it: not yet translated.
 struct SimSegment {
   std::uint64_t iova = 0;

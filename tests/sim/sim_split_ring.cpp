@@ -21,15 +21,6 @@ std::uint64_t used_bytes(std::uint16_t size, bool event_idx) {
   return kEntries + sizeof(vring_used_elem) * size + (event_idx ? 2 : 0);
 }
 
-std::uint16_t load16(const std::byte* at, int order) {
-  const auto* field = reinterpret_cast<const std::uint16_t*>(at);
-  return order == __ATOMIC_ACQUIRE ? __atomic_load_n(field, __ATOMIC_ACQUIRE)
-                                   : __atomic_load_n(field, __ATOMIC_RELAXED);
-}
-void store16(std::byte* at, std::uint16_t value) {
-  __atomic_store_n(reinterpret_cast<std::uint16_t*>(at), value, __ATOMIC_RELEASE);
-}
-
 }  // namespace
 
 SimSplitRing::SimSplitRing(SimIommu& iommu, const RingConfig& ring, Complain on_breach)
@@ -43,10 +34,10 @@ SimSplitRing::SimSplitRing(SimIommu& iommu, const RingConfig& ring, Complain on_
       area(ring.device, used_bytes(ring.size, ring.event_idx), true) == nullptr) {
     return;
   }
-  if (load16(area(ring.device + kIndex, 2, true), __ATOMIC_ACQUIRE) != 0) {
+  if (load_acquire(area(ring.device + kIndex, 2, true)) != 0) {
     complain("used index is not zero when the queue is enabled");
   }
-  if (load16(area(ring.device + kFlags, 2, true), __ATOMIC_RELAXED) != 0) {  // virtio 1.2, 2.7.10.1
+  if (load_acquire(area(ring.device + kFlags, 2, true)) != 0) {  // virtio 1.2, 2.7.10.1
     complain("flags of the used ring are not zero when the queue is enabled");
   }
   if (!broken()) announce();
@@ -54,12 +45,12 @@ SimSplitRing::SimSplitRing(SimIommu& iommu, const RingConfig& ring, Complain on_
 
 std::uint16_t SimSplitRing::available_index() {
   const std::byte* const at = area(config().driver + kIndex, 2, false);
-  return at == nullptr ? next_available_ : load16(at, __ATOMIC_ACQUIRE);
+  return at == nullptr ? next_available_ : load_acquire(at);
 }
 
 std::uint16_t SimSplitRing::available_flags() {
   const std::byte* const at = area(config().driver + kFlags, 2, false);
-  return at == nullptr ? std::uint16_t{0} : load16(at, __ATOMIC_RELAXED);
+  return at == nullptr ? std::uint16_t{0} : load_acquire(at);
 }
 
 std::uint16_t SimSplitRing::waiting() {
@@ -166,7 +157,7 @@ std::optional<SimChain> SimSplitRing::take() {
     return std::nullopt;
   }
   Walk walk;
-  walk.chain.id = load16(at, __ATOMIC_RELAXED);
+  walk.chain.id = load_acquire(at);
   if (!walk_ring(walk.chain.id, walk)) return std::nullopt;
   walk.chain.descriptors = static_cast<std::uint16_t>(walk.slots.size());
   next_descriptor_ = static_cast<std::uint16_t>((next_descriptor_ + walk.slots.size()) % config().size);
@@ -200,7 +191,7 @@ void SimSplitRing::write_used(const Used& used) {
 
 void SimSplitRing::store_used_index(std::uint16_t index) {
   std::byte* const at = area(config().device + kIndex, 2, true);
-  if (at != nullptr) store16(at, index);
+  if (at != nullptr) store_release(at, index);
 }
 
 bool SimSplitRing::expose() {
@@ -210,7 +201,7 @@ bool SimSplitRing::expose() {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   if (!config().event_idx) return (available_flags() & VRING_AVAIL_F_NO_INTERRUPT) == 0;
   const std::byte* const event = area(config().driver + kEntries + 2ULL * config().size, 2, false);
-  return event != nullptr && vring_need_event(load16(event, __ATOMIC_RELAXED), next_used_, old) != 0;
+  return event != nullptr && vring_need_event(load_acquire(event), next_used_, old) != 0;
 }
 
 void SimSplitRing::announce() {
@@ -218,13 +209,13 @@ void SimSplitRing::announce() {
   if (flags == nullptr) return;
   // virtio 1.2, 2.7.10: with EVENT_IDX the flags stay zero and avail_event alone speaks.
   if (!config().event_idx) {
-    return store16(flags, notifications_suppressed() ? VRING_USED_F_NO_NOTIFY : std::uint16_t{0});
+    return store_release(flags, notifications_suppressed() ? VRING_USED_F_NO_NOTIFY : std::uint16_t{0});
   }
   std::byte* const event =
       area(config().device + kEntries + sizeof(vring_used_elem) * config().size, 2, true);
   // Half a lap away: an index that the driver does not pass soon.
   const auto far_away = static_cast<std::uint16_t>(next_available_ + 0x8000);
-  if (event != nullptr) store16(event, notifications_suppressed() ? far_away : next_available_);
+  if (event != nullptr) store_release(event, notifications_suppressed() ? far_away : next_available_);
 }
 
 }  // namespace spinring::sim

@@ -7,12 +7,12 @@
 namespace spinring::bench::vhost {
 namespace {
 
-constexpr std::uint16_t kSize = 7;  // a packed ring need not be a power of two
+constexpr std::uint16_t kRingSize = 7;  // a packed ring need not be a power of two
 
 class PackedRingTest : public testing::Test {
  protected:
   PackedRing ring(Direction direction, bool one_entry = false, std::uint32_t base = 0x8000) {
-    RingPlace place = memory_.place(kSize, direction);
+    RingPlace place = memory_.place(kRingSize, direction);
     place.in_order = one_entry;
     place.one_entry_per_batch = one_entry;
     place.base = base;
@@ -21,7 +21,7 @@ class PackedRingTest : public testing::Test {
 
   SharedRingMemory memory_;
   MemoryTable table_ = memory_.table();
-  PackedDriver driver_{memory_, kSize};
+  PackedDriver driver_{memory_, kRingSize};
   Violations violations_;
   Batch batch_;
   const std::array<std::uint32_t, Batch::kMost> lengths_{60, 61, 62, 63, 64, 65, 66};
@@ -61,7 +61,7 @@ TEST_F(PackedRingTest, GivesBuffersBackOverManyRounds) {
       ASSERT_EQ(driver_.descriptor(slots[i]).len, lengths_[i]);
       ASSERT_NE(driver_.descriptor(slots[i]).flags & VRING_DESC_F_WRITE, 0);
     }
-    if (slots[4] == kSize - 1) wrap = !wrap;
+    if (slots[4] == kRingSize - 1) wrap = !wrap;
   }
   EXPECT_EQ(violations_.total(), 0U);
 }
@@ -112,7 +112,7 @@ TEST_F(PackedRingTest, ReadsAnIndirectTableByItsLength) {
 
 TEST_F(PackedRingTest, NotesBadIdsAddressesAndBrokenChains) {
   PackedRing device = ring(Direction::kDeviceReads);
-  driver_.publish(SharedRingMemory::buffer(0), 72, kSize, 0);
+  driver_.publish(SharedRingMemory::buffer(0), 72, kRingSize, 0);
   driver_.publish(SharedRingMemory::kSize, 72, 0, 0);
   driver_.publish(SharedRingMemory::buffer(0), 72, 1, VRING_DESC_F_NEXT);  // and nothing after it
   device.take(batch_, Batch::kMost);

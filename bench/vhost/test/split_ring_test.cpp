@@ -7,12 +7,12 @@
 namespace spinring::bench::vhost {
 namespace {
 
-constexpr std::uint16_t kSize = 8;
+constexpr std::uint16_t kEntries = 8;
 
 class SplitRingTest : public testing::Test {
  protected:
   SplitRing ring(Direction direction, bool in_order = false, bool one_entry = false, std::uint32_t base = 0) {
-    RingPlace place = memory_.place(kSize, direction);
+    RingPlace place = memory_.place(kEntries, direction);
     place.in_order = in_order;
     place.one_entry_per_batch = one_entry;
     place.base = base;
@@ -21,7 +21,7 @@ class SplitRingTest : public testing::Test {
 
   SharedRingMemory memory_;
   MemoryTable table_ = memory_.table();
-  SplitDriver driver_{memory_, kSize};
+  SplitDriver driver_{memory_, kEntries};
   Violations violations_;
   Batch batch_;
   const std::array<std::uint32_t, Batch::kMost> lengths_{72, 72, 72, 72, 72, 72, 72, 72};
@@ -36,7 +36,7 @@ TEST_F(SplitRingTest, GivesBuffersBackInOrderRoundAndRound) {
   SplitRing device = ring(Direction::kDeviceWrites);
   for (std::uint16_t round = 0; round < 10000; ++round) {  // past the wrap of the 16-bit index: 70000 buffers
     for (std::uint16_t i = 0; i < 7; ++i) {
-      const auto head = static_cast<std::uint16_t>((round + i * 3) % kSize);
+      const auto head = static_cast<std::uint16_t>((round + i * 3) % kEntries);
       driver_.describe(head, SharedRingMemory::buffer(i), 2048, VRING_DESC_F_WRITE);
       driver_.publish(head);
     }
@@ -45,8 +45,8 @@ TEST_F(SplitRingTest, GivesBuffersBackInOrderRoundAndRound) {
     EXPECT_EQ(batch_.chains[3].first.length, 2048U);
     device.complete(batch_, 7, lengths_);
     ASSERT_EQ(driver_.used().idx, static_cast<std::uint16_t>((round + 1) * 7));
-    const auto& last = driver_.used().ring[static_cast<std::uint16_t>(driver_.used().idx - 1) % kSize];
-    ASSERT_EQ(last.id, static_cast<std::uint32_t>((round + 18) % kSize));
+    const auto& last = driver_.used().ring[static_cast<std::uint16_t>(driver_.used().idx - 1) % kEntries];
+    ASSERT_EQ(last.id, static_cast<std::uint32_t>((round + 18) % kEntries));
     ASSERT_EQ(last.len, 72U);
   }
   EXPECT_EQ(violations_.total(), 0U);
@@ -141,7 +141,7 @@ TEST_F(SplitRingTest, NotesALoopOfDescriptors) {
 
 TEST_F(SplitRingTest, StopsAtAnIndexThatIsTooFarAhead) {
   SplitRing device = ring(Direction::kDeviceReads);
-  driver_.available().idx = kSize + 1;
+  driver_.available().idx = kEntries + 1;
   device.take(batch_, Batch::kMost);
   EXPECT_EQ(batch_.count, 0U);
   driver_.available().idx = 1;

@@ -23,6 +23,9 @@ namespace spinring::pmd {
 /// stopped its devices. It inherits the CPU affinity of the thread that calls start().
 class QemuProcess {
  public:
+  /// For a QEMU whose socket has closed: it is reaped a moment later.
+  static constexpr auto kDeathPatience = std::chrono::milliseconds(500);
+
   /// Starts `argv` (argv[0] looked up in PATH). It inherits `fds` under the same numbers and nothing else
   /// that is close-on-exec. Errors: Errc::kQemu when the program cannot be run.
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> start(const std::vector<std::string>& argv,

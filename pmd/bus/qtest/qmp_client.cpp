@@ -20,7 +20,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kMaxEvents = 256;
-constexpr auto kDeathPatience = std::chrono::milliseconds(500);
 
 Json parse(std::string_view text) { return Json::parse(text, nullptr, /*allow_exceptions=*/false); }
 
@@ -135,7 +134,7 @@ Result<std::string> QmpClient::next_line(Deadline deadline) {
       buffer_.append(chunk.data(), static_cast<std::size_t>(got));
     } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
       const int error = got == 0 ? 0 : errno;
-      process_.wait_ended(Deadline(kDeathPatience));
+      process_.wait_ended(Deadline(QemuProcess::kDeathPatience));
       return fail(Errc::kQemu, "QMP", "QEMU", error, process_.last_words());
     }
   }

@@ -18,7 +18,6 @@ constexpr std::size_t kMaxLine = 64 * 1024;  // a reply is under 30 bytes; more 
 // QEMU blocks in writing a reply when the socket is full of them: never let that many wait.
 constexpr unsigned kMaxUnanswered = 64;
 constexpr unsigned kSettleFrom = 16;  // a look at the socket is a system call: not after every doorbell
-constexpr auto kDeathPatience = std::chrono::milliseconds(500);
 
 }  // namespace
 
@@ -160,7 +159,7 @@ bool QtestClient::receive(bool wait) {
     }
     if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
       const int error = got == 0 ? 0 : errno;
-      process_.wait_ended(Deadline(kDeathPatience));  // the socket closes a moment before QEMU is reaped
+      process_.wait_ended(Deadline(QemuProcess::kDeathPatience));
       fail_with("qtest", error, process_.last_words());
       return false;
     }

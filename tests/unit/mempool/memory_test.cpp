@@ -209,11 +209,11 @@ TEST_P(MemoryTest, RefusedGrowthLeavesNothingBehind) {
   EXPECT_EQ(last.mapped, (std::set<RegionId>{0, 1}));
 }
 
-std::string last_warning;
+std::string kept_warning;
 
 TEST_P(MemoryTest, WarnsOfBlocksThatOutliveIt) {
   set_log_sink([](LogLevel level, std::string_view text) {
-    if (level == LogLevel::kWarning) last_warning = text;
+    if (level == LogLevel::kWarning) kept_warning = text;
   });
   auto memory = make();
   ASSERT_NE(memory, nullptr);
@@ -223,7 +223,7 @@ TEST_P(MemoryTest, WarnsOfBlocksThatOutliveIt) {
   alignas(DmaBlock) std::byte leaked[sizeof(DmaBlock)];
   new (leaked) DmaBlock(std::move(*block));
   memory.reset();
-  EXPECT_NE(last_warning.find("1 blocks"), std::string::npos) << last_warning;
+  EXPECT_NE(kept_warning.find("1 blocks"), std::string::npos) << kept_warning;
   set_log_sink([](LogLevel, std::string_view) {});
 }
 

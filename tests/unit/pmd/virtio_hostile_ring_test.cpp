@@ -13,7 +13,7 @@ using mempool::Packet;
 using sim::DeliverOptions;
 using sim::feature;
 
-constexpr std::uint32_t kHeader = sim::SimVirtioNet::kHeaderBytes;
+constexpr std::uint32_t kHeaderBytes = sim::SimVirtioNet::kHeaderBytesBytes;
 
 class HostileRing : public ::testing::TestWithParam<bool> {
  protected:
@@ -73,8 +73,8 @@ TEST_P(HostileRing, AnRxIdTwice) {
   auto& ring = rig.device.rx_ring();
   const auto chain = ring.pop();
   ASSERT_TRUE(chain.has_value());
-  ring.push(*chain, kHeader + 60);
-  ring.push_raw(chain->id, kHeader + 60);
+  ring.push(*chain, kHeaderBytes + 60);
+  ring.push_raw(chain->id, kHeaderBytes + 60);
   ring.publish();
   EXPECT_LE(rig.receive().size(), 1U);
   EXPECT_EQ(rx().bad_completions, 1U);
@@ -85,11 +85,11 @@ TEST_P(HostileRing, AnRxIdThatWasCompletedBefore) {
   // With nothing refilled in between, the id is nobody's.
   auto& ring = rig.device.rx_ring();
   const auto first = ring.pop();
-  ring.push(*first, kHeader + 60);
+  ring.push(*first, kHeaderBytes + 60);
   ring.publish();
   EXPECT_EQ(rig.receive().size(), GetParam() ? 0U : 1U) << "mergeable: num_buffers is 0 in a buffer of zeros";
   const std::uint64_t bad = rx().bad_completions;
-  ring.push_raw(first->id, kHeader + 60);
+  ring.push_raw(first->id, kHeaderBytes + 60);
   ring.publish();
   EXPECT_TRUE(rig.receive().empty());
   EXPECT_EQ(rx().bad_completions, bad + 1);
@@ -170,8 +170,9 @@ TEST_P(HostileRing, DescriptorsThatTheDeviceRewritesAreNotReadBack) {
 
 TEST_P(HostileRing, RxLengthsThatNoFrameCanHave) {
   const std::uint32_t room = 2304 - Packet::kHeadroom;
-  const std::array<std::uint32_t, 10> lengths{0,        1,       kHeader - 1, kHeader,    kHeader + 13,
-                                              room + 1, 0x10000, 0x1000c,     0x80000000, 0xffffffff};
+  const std::array<std::uint32_t, 10> lengths{
+      0,        1,       kHeaderBytes - 1, kHeaderBytes, kHeaderBytes + 13,
+      room + 1, 0x10000, 0x1000c,          0x80000000,   0xffffffff};
   for (const std::uint32_t length : lengths) {
     ASSERT_TRUE(rig.device.deliver(make_frame(1, 60), 0, {.used_length = length}));
     EXPECT_TRUE(rig.receive().empty()) << length;
@@ -183,11 +184,11 @@ TEST_P(HostileRing, RxLengthsThatNoFrameCanHave) {
 
 TEST_P(HostileRing, RxLengthsAtTheLimitsAreTaken) {
   const std::uint32_t room = 2304 - Packet::kHeadroom;
-  for (const std::uint32_t length : {kHeader + 14, room}) {
+  for (const std::uint32_t length : {kHeaderBytes + 14, room}) {
     ASSERT_TRUE(rig.device.deliver(make_frame(1, 60), 0, {.used_length = length}));
     const Frames frames = rig.receive();
     ASSERT_EQ(frames.size(), 1U);
-    EXPECT_EQ(frames[0].size(), length - kHeader);
+    EXPECT_EQ(frames[0].size(), length - kHeaderBytes);
   }
   EXPECT_EQ(rx().bad_completions, 0U);
 }
