@@ -13,7 +13,7 @@ using mempool::Packet;
 using sim::DeliverOptions;
 using sim::feature;
 
-constexpr std::uint32_t kHeaderBytes = sim::SimVirtioNet::kHeaderBytesBytes;
+constexpr std::uint32_t kHeaderBytes = sim::SimVirtioNet::kHeaderBytes;
 
 class HostileRing : public ::testing::TestWithParam<bool> {
  protected:
