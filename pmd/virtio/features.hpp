@@ -7,13 +7,21 @@ namespace spinring::pmd::virtio {
 
 /// Feature bits, as one 64-bit word. Network device: virtio 1.2, 5.1.3; reserved bits: section 6.
 enum class Feature : std::uint64_t {
+  kChecksum = 1ULL << 0,
+  kGuestChecksum = 1ULL << 1,
+  kControlGuestOffloads = 1ULL << 2,
   kMtu = 1ULL << 3,
   kMac = 1ULL << 5,
+  kGuestTso4 = 1ULL << 7,
+  kGuestTso6 = 1ULL << 8,
+  kHostTso4 = 1ULL << 11,
+  kHostTso6 = 1ULL << 12,
   kMergeableRx = 1ULL << 15,
   kStatus = 1ULL << 16,
   kControlQueue = 1ULL << 17,
   kControlRx = 1ULL << 18,
   kControlVlan = 1ULL << 19,
+  kGuestAnnounce = 1ULL << 21,
   kMultiQueue = 1ULL << 22,
   kControlMac = 1ULL << 23,
   kVersion1 = 1ULL << 32,
@@ -21,6 +29,15 @@ enum class Feature : std::uint64_t {
   kRingPacked = 1ULL << 34,
   kInOrder = 1ULL << 35,
   kOrderPlatform = 1ULL << 36,
+  kRingReset = 1ULL << 40,
+  kDeviceStats = 1ULL << 50,       ///< virtio 1.4
+  kQueueCoalescing = 1ULL << 52,   ///< VIRTIO_NET_F_VQ_NOTF_COAL, virtio 1.3
+  kNotifyCoalescing = 1ULL << 53,  ///< VIRTIO_NET_F_NOTF_COAL
+  kGuestUso4 = 1ULL << 54,         ///< virtio 1.3
+  kGuestUso6 = 1ULL << 55,
+  kHostUso = 1ULL << 56,
+  kHashReport = 1ULL << 57,
+  kRss = 1ULL << 60,
   kSpeedDuplex = 1ULL << 63,
 };
 

@@ -105,6 +105,27 @@ struct NetHeader {
 };
 static_assert(sizeof(NetHeader) == 12 && offsetof(NetHeader, num_buffers) == 10);
 
+/// The same with VIRTIO_NET_F_HASH_REPORT, in both directions.
+struct HashHeader {
+  NetHeader net;
+  Le32 hash_value;
+  Le16 hash_report;
+  Le16 padding;
+};
+static_assert(sizeof(HashHeader) == 20 && offsetof(HashHeader, hash_value) == 12);
+
+/// Values of NetHeader's fields.
+namespace net_header {
+inline constexpr std::uint8_t kNeedsChecksum = 1;    ///< VIRTIO_NET_HDR_F_NEEDS_CSUM
+inline constexpr std::uint8_t kDataValid = 2;        ///< VIRTIO_NET_HDR_F_DATA_VALID
+inline constexpr std::uint8_t kGsoNone = 0;          ///< VIRTIO_NET_HDR_GSO_NONE
+inline constexpr std::uint8_t kGsoTcp4 = 1;          ///< VIRTIO_NET_HDR_GSO_TCPV4
+inline constexpr std::uint8_t kGsoTcp6 = 4;          ///< VIRTIO_NET_HDR_GSO_TCPV6
+inline constexpr std::uint8_t kGsoUdp = 5;           ///< VIRTIO_NET_HDR_GSO_UDP_L4
+inline constexpr std::uint16_t kHashReportNone = 0;  ///< VIRTIO_NET_HASH_REPORT_NONE
+inline constexpr std::uint16_t kHashReportMost = 9;  ///< VIRTIO_NET_HASH_REPORT_UDPv6_EX
+}  // namespace net_header
+
 /// 5.1.4 struct virtio_net_config: offsets from the start of the device configuration.
 namespace net_config {
 inline constexpr std::uint64_t kMac = 0;

@@ -47,6 +47,18 @@ EXPECT_SAME_FIELD(NetHeader, csum_start, virtio_net_hdr_v1, csum_start);
 EXPECT_SAME_FIELD(NetHeader, csum_offset, virtio_net_hdr_v1, csum_offset);
 EXPECT_SAME_FIELD(NetHeader, num_buffers, virtio_net_hdr_v1, num_buffers);
 
+static_assert(sizeof(HashHeader) == sizeof(virtio_net_hdr_v1_hash));
+EXPECT_SAME_FIELD(HashHeader, net, virtio_net_hdr_v1_hash, hdr);
+EXPECT_SAME_FIELD(HashHeader, hash_value, virtio_net_hdr_v1_hash, hash_value);
+EXPECT_SAME_FIELD(HashHeader, hash_report, virtio_net_hdr_v1_hash, hash_report);
+EXPECT_SAME_FIELD(HashHeader, padding, virtio_net_hdr_v1_hash, padding);
+static_assert(net_header::kNeedsChecksum == VIRTIO_NET_HDR_F_NEEDS_CSUM);
+static_assert(net_header::kDataValid == VIRTIO_NET_HDR_F_DATA_VALID);
+static_assert(net_header::kGsoTcp4 == VIRTIO_NET_HDR_GSO_TCPV4);
+static_assert(net_header::kGsoTcp6 == VIRTIO_NET_HDR_GSO_TCPV6);
+static_assert(net_header::kGsoUdp == VIRTIO_NET_HDR_GSO_UDP_L4);
+static_assert(net_header::kHashReportMost == VIRTIO_NET_HASH_REPORT_UDPv6_EX);
+
 static_assert(sizeof(ControlHeader) == sizeof(virtio_net_ctrl_hdr));
 EXPECT_SAME_FIELD(ControlHeader, command_class, virtio_net_ctrl_hdr, klass);
 EXPECT_SAME_FIELD(ControlHeader, command, virtio_net_ctrl_hdr, cmd);
@@ -106,6 +118,29 @@ TEST(Layout, FeatureBits) {
   EXPECT_TRUE(is_bit(Feature::kAccessPlatform, VIRTIO_F_ACCESS_PLATFORM));
   EXPECT_TRUE(is_bit(Feature::kOrderPlatform, VIRTIO_F_ORDER_PLATFORM));
   EXPECT_TRUE(is_bit(Feature::kSpeedDuplex, VIRTIO_NET_F_SPEED_DUPLEX));
+  EXPECT_TRUE(is_bit(Feature::kRingReset, VIRTIO_F_RING_RESET));
+}
+
+TEST(Layout, FeatureBitsOfOffloads) {
+  const auto is_bit = [](Feature feature, unsigned bit) {
+    return static_cast<std::uint64_t>(feature) == 1ULL << bit;
+  };
+  EXPECT_TRUE(is_bit(Feature::kChecksum, VIRTIO_NET_F_CSUM));
+  EXPECT_TRUE(is_bit(Feature::kGuestChecksum, VIRTIO_NET_F_GUEST_CSUM));
+  EXPECT_TRUE(is_bit(Feature::kControlGuestOffloads, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
+  EXPECT_TRUE(is_bit(Feature::kGuestTso4, VIRTIO_NET_F_GUEST_TSO4));
+  EXPECT_TRUE(is_bit(Feature::kGuestTso6, VIRTIO_NET_F_GUEST_TSO6));
+  EXPECT_TRUE(is_bit(Feature::kHostTso4, VIRTIO_NET_F_HOST_TSO4));
+  EXPECT_TRUE(is_bit(Feature::kHostTso6, VIRTIO_NET_F_HOST_TSO6));
+  EXPECT_TRUE(is_bit(Feature::kGuestAnnounce, VIRTIO_NET_F_GUEST_ANNOUNCE));
+  EXPECT_TRUE(is_bit(Feature::kDeviceStats, VIRTIO_NET_F_DEVICE_STATS));
+  EXPECT_TRUE(is_bit(Feature::kQueueCoalescing, VIRTIO_NET_F_VQ_NOTF_COAL));
+  EXPECT_TRUE(is_bit(Feature::kNotifyCoalescing, VIRTIO_NET_F_NOTF_COAL));
+  EXPECT_TRUE(is_bit(Feature::kGuestUso4, VIRTIO_NET_F_GUEST_USO4));
+  EXPECT_TRUE(is_bit(Feature::kGuestUso6, VIRTIO_NET_F_GUEST_USO6));
+  EXPECT_TRUE(is_bit(Feature::kHostUso, VIRTIO_NET_F_HOST_USO));
+  EXPECT_TRUE(is_bit(Feature::kHashReport, VIRTIO_NET_F_HASH_REPORT));
+  EXPECT_TRUE(is_bit(Feature::kRss, VIRTIO_NET_F_RSS));
 }
 
 TEST(Layout, DeviceConfiguration) {
