@@ -50,15 +50,17 @@ struct LinkState {
 struct RxStats {
   std::uint64_t packets = 0;  ///< handed to the application
   std::uint64_t bytes = 0;
-  std::uint64_t bad_completions = 0;  ///< completions whose id or length the device may not write; dropped
-  std::uint64_t truncated = 0;        ///< frames whose chain did not arrive whole; dropped
-  std::uint64_t refill_short = 0;     ///< refills that the pool could not fill (no packet is lost by it)
+  std::uint64_t bad_completions =
+      0;  ///< completions whose id, length or description the device may not write; dropped
+  std::uint64_t truncated = 0;     ///< frames whose chain did not arrive whole; dropped
+  std::uint64_t refill_short = 0;  ///< refills that the pool could not fill (no packet is lost by it)
 };
 struct TxStats {
   std::uint64_t packets = 0;  ///< handed to the device
   std::uint64_t bytes = 0;
   std::uint64_t ring_full = 0;  ///< packets given back because the ring was full; the caller still owned them
-  std::uint64_t rejected = 0;   ///< packets that cannot be sent (too many segments, empty); freed
+  std::uint64_t rejected =
+      0;  ///< packets that cannot be sent (too many segments, empty, offloads not set up); freed
   std::uint64_t bad_completions = 0;  ///< completions whose id the device may not write
 };
 

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "pmd/offload.hpp"
+
 namespace spinring::pmd::virtio {
 
 /// Feature bits, as one 64-bit word. Network device: virtio 1.2, 5.1.3; reserved bits: section 6.
@@ -71,7 +73,50 @@ struct Wishes {
   bool own_queue_pairs = false;
   /// With CTRL_VLAN negotiated, a device drops tagged frames until their VLAN is added.
   bool vlan_filter = false;
+  /// With these negotiated, headers say more, and frames come without checksums or longer than the MTU.
+  Offloads offloads{};
 };
+
+/// The offloads that a device with these features can do, or was set up for (virtio 1.2, 5.1.3.1: what each
+/// depends on). Coalesced frames take buffers of 64 KiB or several: here several.
+[[nodiscard]] constexpr Offloads offloads_of(FeatureSet features) noexcept {
+  using enum Feature;
+  Offloads offloads;
+  const auto add = [&](Offload offload, bool there) {
+    if (there) offloads = offloads | offload;
+  };
+  const bool guest = features.has(kGuestChecksum);
+  const bool coalesce = guest && features.has(kMergeableRx);
+  const bool host = features.has(kChecksum);
+  const bool control = features.has(kControlQueue);
+  add(Offload::kRxChecksum, guest);
+  add(Offload::kRxCoalesce, coalesce && (features.has(kGuestTso4) || features.has(kGuestTso6)));
+  add(Offload::kRxCoalesceUdp, coalesce && (features.has(kGuestUso4) || features.has(kGuestUso6)));
+  add(Offload::kTxChecksum, host);
+  add(Offload::kTxSegment, host && features.has(kHostTso4) && features.has(kHostTso6));
+  add(Offload::kTxSegmentUdp, host && features.has(kHostUso));
+  add(Offload::kRxHash, control && features.has(kHashReport));
+  add(Offload::kRss, control && features.has(kRss));
+  return offloads;
+}
+
+/// The features that these offloads need or can use.
+[[nodiscard]] constexpr FeatureSet features_for(Offloads offloads) noexcept {
+  using enum Feature;
+  FeatureSet features;
+  const auto add = [&](Offload offload, auto... needed) {
+    if (offloads.has(offload)) ((features = features.with(needed)), ...);
+  };
+  add(Offload::kRxChecksum, kGuestChecksum);
+  add(Offload::kRxCoalesce, kGuestChecksum, kGuestTso4, kGuestTso6);
+  add(Offload::kRxCoalesceUdp, kGuestChecksum, kGuestUso4, kGuestUso6);
+  add(Offload::kTxChecksum, kChecksum);
+  add(Offload::kTxSegment, kChecksum, kHostTso4, kHostTso6);
+  add(Offload::kTxSegmentUdp, kChecksum, kHostUso);
+  add(Offload::kRxHash, kHashReport);
+  add(Offload::kRss, kRss);
+  return features;
+}
 
 /// The features to accept of those offered: everything that the driver can use and whose dependencies
 /// (virtio 1.2, 5.1.3.1) are met. Pure.
@@ -94,7 +139,9 @@ struct Wishes {
     if (wishes.vlan_filter) known = known.with(kControlVlan);
   }
   if (wishes.own_queue_pairs) known = known.with(kMultiQueue);
-  return offered.common(known);
+  const FeatureSet offloads = features_for(wishes.offloads);
+  if (offloads.has(kGuestChecksum) && offered.has(kControlQueue)) known = known.with(kControlGuestOffloads);
+  return offered.common(FeatureSet(known.bits() | offloads.bits()));
 }
 
 /// Names of the features, as the specification spells them without the prefix: "MAC MRG_RXBUF VERSION_1".

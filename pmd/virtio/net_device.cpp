@@ -108,6 +108,7 @@ Result<void> NetDevice::read_config() {
                   name());
     }
   }
+  info_.offloads = offloads_of(offered_);
   info_.max_rx_ring = transport_->max_queue_size(0);
   info_.max_tx_ring = transport_->max_queue_size(1);
   return {};
@@ -128,17 +129,30 @@ Result<void> NetDevice::check_queue_counts(std::size_t rx, std::size_t tx) const
   return {};
 }
 
+Result<void> NetDevice::check_offloads(Offloads asked) const {
+  const Offloads missing = asked.without(info_.offloads);
+  if (missing.empty()) return {};
+  return fail(
+      Errc::kUnsupported, fmt::format("offloads: {}", pmd::to_string(missing)), name(), 0,
+      fmt::format("The device offers: {}. In QEMU they need a netdev that knows them, such as tap with "
+                  "vnet_hdr=on, rss=on and hash=on; rx-coalesce needs mrg_rxbuf=on",
+                  pmd::to_string(info_.offloads)));
+}
+
 Result<void> NetDevice::negotiate(const StartRequest& request) {
   if (auto reset = transport_->reset(); !reset) return reset;
   transport_->add_status(common::DeviceStatus::kAcknowledge(1));
   transport_->add_status(common::DeviceStatus::kDriver(1));
   offered_ = transport_->device_features();
-  negotiated_ = virtio::negotiate(
-      offered_, {.own_queue_pairs = transport_->enables_pairs_itself(), .vlan_filter = request.vlan_filter});
+  negotiated_ = virtio::negotiate(offered_, {.own_queue_pairs = transport_->enables_pairs_itself(),
+                                             .vlan_filter = request.vlan_filter,
+                                             .offloads = request.offloads});
   if (!negotiated_.has(Feature::kVersion1))
     return fail(Errc::kFeature, "VIRTIO_F_VERSION_1 is no longer offered", name());
   if (request.queue_pairs > 1 && !negotiated_.has(Feature::kMultiQueue))
     return fail(Errc::kFeature, "VIRTIO_NET_F_MQ is no longer offered", name());
+  if (const Offloads gone = request.offloads.without(offloads_of(negotiated_)); !gone.empty())
+    return fail(Errc::kFeature, fmt::format("no longer offered: {}", pmd::to_string(gone)), name());
   if (auto ok = check_platform(negotiated_); !ok) return ok;
   if (auto accepted = transport_->accept_features(negotiated_); !accepted) return accepted;
   queue_pairs_ = request.queue_pairs;

@@ -20,6 +20,7 @@ struct StartRequest {
   std::uint16_t queue_pairs = 1;
   bool promiscuous = true;
   bool vlan_filter = false;
+  Offloads offloads{};
 };
 
 /// A virtio network device (virtio 1.2, 5.1) without its packets: the status machine, feature negotiation,
@@ -36,6 +37,8 @@ class NetDevice {
 
   /// Whether the device can run with that many queues.
   [[nodiscard]] Result<void> check_queue_counts(std::size_t rx, std::size_t tx) const;
+  /// Whether the device offers these offloads.
+  [[nodiscard]] Result<void> check_offloads(Offloads asked) const;
   /// Start, first half (3.1.1 steps 1 to 6): reset, negotiate, bus mastering on. Queues may then be enabled.
   [[nodiscard]] Result<void> negotiate(const StartRequest& request);
   /// Entries for RX or TX queue `index` (virtqueue number) when `wanted` are asked for; 0: the default.

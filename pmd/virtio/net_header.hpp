@@ -37,6 +37,21 @@ struct HeaderRules {
   return rules;
 }
 
+/// What a loop does with headers. A structural type, part of what it is specialised by.
+struct HeaderUse {
+  bool offloads = false;     ///< headers say something: checksums, segments
+  bool hash_report = false;  ///< VIRTIO_NET_F_HASH_REPORT: longer headers; with `offloads`
+
+  static constexpr HeaderUse from_index(unsigned index) {
+    return {.offloads = index != 0, .hash_report = index == 2};
+  }
+  [[nodiscard]] constexpr unsigned index() const { return hash_report ? 2U : offloads ? 1U : 0U; }
+  [[nodiscard]] constexpr std::uint32_t bytes() const {
+    return hash_report ? sizeof(HashHeader) : sizeof(NetHeader);
+  }
+  constexpr bool operator==(const HeaderUse&) const = default;
+};
+
 namespace detail {
 
 inline constexpr std::uint32_t kMacHeader = 14;

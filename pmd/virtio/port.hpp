@@ -94,6 +94,7 @@ class VirtioPort final : public BasicPort<Packets> {
 
   [[nodiscard]] Result<void> check_config(const PortConfig<Packets>& config) const {
     if (auto ok = device_.check_queue_counts(config.rx.size(), config.tx.size()); !ok) return ok;
+    if (auto ok = device_.check_offloads(config.offloads); !ok) return ok;
     const auto no_cache = [](const QueueConfig<Packets>& queue) { return queue.cache == nullptr; };
     if (std::any_of(config.rx.begin(), config.rx.end(), no_cache) ||
         std::any_of(config.tx.begin(), config.tx.end(), no_cache)) {
@@ -104,13 +105,15 @@ class VirtioPort final : public BasicPort<Packets> {
   }
 
   [[nodiscard]] Result<void> set_up(const PortConfig<Packets>& config) {
-    const StartRequest request{static_cast<std::uint16_t>(config.rx.size()), config.promiscuous,
-                               config.vlan_filter};
+    const StartRequest request{.queue_pairs = static_cast<std::uint16_t>(config.rx.size()),
+                               .promiscuous = config.promiscuous,
+                               .vlan_filter = config.vlan_filter,
+                               .offloads = config.offloads};
     if (auto ok = device_.negotiate(request); !ok) return ok;
     rx_path_ = &select_rx_path<Packets>(device_.negotiated());
     tx_path_ = &select_tx_path<Packets>(device_.negotiated());
     if (auto ok = check_buffers(config); !ok) return ok;
-    auto header = memory_->allocate(sizeof(NetHeader), kCacheLine);
+    auto header = memory_->allocate(sizeof(HashHeader), kCacheLine);
     if (!header) return fail(std::move(header));
     empty_header_ = std::move(*header);
     for (std::size_t i = 0; i < config.rx.size(); ++i) {
@@ -138,7 +141,7 @@ class VirtioPort final : public BasicPort<Packets> {
       typename Packets::Packet* packet = nullptr;
       if (queue.cache->get({&packet, 1}) == 0)
         continue;  // nothing to receive into: counted when the ring is filled
-      const bool too_small = writable<Packets>(*packet) < sizeof(NetHeader) + frame;
+      const bool too_small = writable<Packets>(*packet) < rx_path_->features.header.bytes() + frame;
       queue.cache->put({&packet, 1});
       if (too_small) {
         return fail(Errc::kBadArgument,
@@ -161,7 +164,13 @@ class VirtioPort final : public BasicPort<Packets> {
     if (!size) return fail(std::move(size));
     auto memory = memory_->allocate(ring_bytes(device_.negotiated(), *size), kCacheLine);
     if (!memory) return fail(std::move(memory));
-    return QueueParts<Packets>{std::move(*memory), *size, config.fill, index, &device_.dma(), config.cache};
+    return QueueParts<Packets>{std::move(*memory),
+                               *size,
+                               config.fill,
+                               index,
+                               &device_.dma(),
+                               config.cache,
+                               header_rules(device_.negotiated())};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {

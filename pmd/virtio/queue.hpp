@@ -10,6 +10,7 @@
 #include "base/dma.hpp"
 #include "base/mmio.hpp"
 #include "pmd/packet_pool.hpp"
+#include "pmd/virtio/net_header.hpp"
 #include "pmd/virtio/packed_ring.hpp"
 #include "pmd/virtio/split_ring.hpp"
 
@@ -24,6 +25,7 @@ struct QueueParts {
   std::uint16_t index = 0;                   ///< virtqueue number: what the doorbell says
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
+  HeaderRules rules{};                       ///< what headers may say
 };
 
 /// A queue's ring: packed or split.
@@ -70,7 +72,8 @@ class Queue : public Control {
         cache_(parts.cache),
         table_(parts.table),
         index_(parts.index),
-        fill_(parts.fill == 0 ? parts.size : std::min(parts.fill, parts.size)) {}
+        fill_(parts.fill == 0 ? parts.size : std::min(parts.fill, parts.size)),
+        rules_(parts.rules) {}
 
   [[nodiscard]] std::uint16_t index() const noexcept final { return index_; }
   [[nodiscard]] std::uint16_t size() const noexcept final { return ring_.size(); }
@@ -99,6 +102,7 @@ class Queue : public Control {
   Doorbell doorbell_;
   std::uint16_t index_;
   std::uint16_t fill_;  ///< RX: packets that the device holds at most
+  HeaderRules rules_;   ///< looked at by loops with offloads alone
 };
 
 }  // namespace spinring::pmd::virtio

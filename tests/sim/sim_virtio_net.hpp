@@ -43,6 +43,8 @@ struct SentFrame {
 /// How a received frame is delivered; the defaults are honest.
 struct DeliverOptions {
   virtio_net_hdr_v1 header{};
+  std::uint32_t hash_value = 0;                 ///< with HASH_REPORT
+  std::uint16_t hash_report = 0;                ///< VIRTIO_NET_HASH_REPORT_*
   std::optional<std::uint16_t> num_buffers;     ///< what the header says instead of the truth
   std::optional<std::uint32_t> used_id;         ///< of the first used entry
   std::optional<std::uint32_t> used_length;     ///< of the first used entry
@@ -69,7 +71,12 @@ struct ControlState {
 /// what went out. Every step is explicit and atomic; a SimRunner makes the steps on a thread of its own.
 class SimVirtioNet final : public SimVirtioDevice {
  public:
+  /// Of the header before each frame without HASH_REPORT.
   static constexpr std::size_t kHeaderBytes = sizeof(virtio_net_hdr_v1);
+  /// Of the header before each frame, as negotiated (virtio 1.2, 5.1.6).
+  [[nodiscard]] std::size_t header_bytes() const {
+    return negotiated(VIRTIO_NET_F_HASH_REPORT) ? sizeof(virtio_net_hdr_v1_hash) : sizeof(virtio_net_hdr_v1);
+  }
 
   explicit SimVirtioNet(const SimNetConfig& config = {});
 
@@ -126,7 +133,8 @@ class SimVirtioNet final : public SimVirtioDevice {
   [[nodiscard]] std::optional<std::vector<std::byte>> copy_out(const SimChain& chain);
   [[nodiscard]] std::vector<SimChain> take_rx_chains(SimQueue& queue, std::size_t bytes);
   void check_rx_chain(const SimChain& chain);
-  void check_tx_header(const virtio_net_hdr_v1& header);
+  void check_tx_header(const virtio_net_hdr_v1& header, std::size_t frame);
+  [[nodiscard]] bool may_segment(std::uint8_t gso_type) const;
 
   // sim_net_control.cpp
   void serve_control();
