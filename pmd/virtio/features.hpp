@@ -75,6 +75,8 @@ struct Wishes {
   bool vlan_filter = false;
   /// With these negotiated, headers say more, and frames come without checksums or longer than the MTU.
   Offloads offloads{};
+  /// With MTU negotiated, the driver must have buffers for frames of that size.
+  bool whole_mtu = true;
 };
 
 /// The offloads that a device with these features can do, or was set up for (virtio 1.2, 5.1.3.1: what each
@@ -133,12 +135,20 @@ struct Wishes {
                          .with(kRingPacked)
                          .with(kInOrder)
                          .with(kOrderPlatform)
+                         .with(kRingReset)
                          .with(kSpeedDuplex);
   if (offered.has(kControlQueue)) {
-    known = known.with(kControlRx).with(kMultiQueue).with(kControlMac);
+    known = known.with(kControlRx)
+                .with(kMultiQueue)
+                .with(kControlMac)
+                .with(kNotifyCoalescing)
+                .with(kQueueCoalescing)
+                .with(kDeviceStats);
+    if (offered.has(kStatus)) known = known.with(kGuestAnnounce);
     if (wishes.vlan_filter) known = known.with(kControlVlan);
   }
   if (wishes.own_queue_pairs) known = known.with(kMultiQueue);
+  if (!wishes.whole_mtu) known = known.without(kMtu);
   const FeatureSet offloads = features_for(wishes.offloads);
   if (offloads.has(kGuestChecksum) && offered.has(kControlQueue)) known = known.with(kControlGuestOffloads);
   return offered.common(FeatureSet(known.bits() | offloads.bits()));

@@ -70,7 +70,7 @@ class RxQueue final
     this->ring_.publish();
   }
   [[nodiscard]] RxStats stats() const noexcept override {
-    return {packets_.value(), bytes_.value(), bad_lengths_.value() + this->ring_.bad_completions(),
+    return {packets_.value(), bytes_.value(), bad_lengths_.value() + this->bad_completions(),
             truncated_.value(), refill_short_.value()};
   }
 

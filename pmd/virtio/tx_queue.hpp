@@ -59,9 +59,13 @@ class TxQueue final
     this->set_faulted();
     this->ring_.release_all([this](Packet* head) { this->free_chain(head); });
   }
+  void renew(mempool::DmaBlock memory) override {
+    TxQueue::Queue::renew(std::move(memory));
+    held_back_ = 0;
+    told_ = true;
+  }
   [[nodiscard]] TxStats stats() const noexcept override {
-    return {packets_.value(), bytes_.value(), ring_full_.value(), rejected_.value(),
-            this->ring_.bad_completions()};
+    return {packets_.value(), bytes_.value(), ring_full_.value(), rejected_.value(), this->bad_completions()};
   }
 
   /// Takes packets from the front until the ring is full; returns how many. Called with none, it only

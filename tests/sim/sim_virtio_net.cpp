@@ -22,6 +22,11 @@ virtio_net_config SimNetConfig::usual_registers() {
   registers.mtu = 1500;
   registers.speed = 10000;
   registers.duplex = 1;
+  registers.rss_max_key_size = 40;
+  registers.rss_max_indirection_table_length = 128;
+  registers.supported_hash_types = VIRTIO_NET_RSS_HASH_TYPE_IPv4 | VIRTIO_NET_RSS_HASH_TYPE_TCPv4 |
+                                   VIRTIO_NET_RSS_HASH_TYPE_UDPv4 | VIRTIO_NET_RSS_HASH_TYPE_IPv6 |
+                                   VIRTIO_NET_RSS_HASH_TYPE_TCPv6 | VIRTIO_NET_RSS_HASH_TYPE_UDPv6;
   return registers;
 }
 

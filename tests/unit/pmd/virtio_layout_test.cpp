@@ -63,6 +63,18 @@ static_assert(sizeof(ControlHeader) == sizeof(virtio_net_ctrl_hdr));
 EXPECT_SAME_FIELD(ControlHeader, command_class, virtio_net_ctrl_hdr, klass);
 EXPECT_SAME_FIELD(ControlHeader, command, virtio_net_ctrl_hdr, cmd);
 
+static_assert(sizeof(CoalescingData) == sizeof(virtio_net_ctrl_coal));
+EXPECT_SAME_FIELD(CoalescingData, max_packets, virtio_net_ctrl_coal, max_packets);
+EXPECT_SAME_FIELD(CoalescingData, max_usecs, virtio_net_ctrl_coal, max_usecs);
+EXPECT_SAME_FIELD(QueueCoalescingData, queue, virtio_net_ctrl_coal_vq, vqn);
+EXPECT_SAME_FIELD(QueueCoalescingData, coalescing, virtio_net_ctrl_coal_vq, coal);
+EXPECT_SAME_FIELD(StatsReplyHead, type, virtio_net_stats_reply_hdr, type);
+EXPECT_SAME_FIELD(StatsReplyHead, queue, virtio_net_stats_reply_hdr, vq_index);
+EXPECT_SAME_FIELD(StatsReplyHead, size, virtio_net_stats_reply_hdr, size);
+static_assert(kRssIpv4 == VIRTIO_NET_RSS_HASH_TYPE_IPv4 && kRssTcpIpv4 == VIRTIO_NET_RSS_HASH_TYPE_TCPv4 &&
+              kRssUdpIpv4 == VIRTIO_NET_RSS_HASH_TYPE_UDPv4 && kRssIpv6 == VIRTIO_NET_RSS_HASH_TYPE_IPv6 &&
+              kRssTcpIpv6 == VIRTIO_NET_RSS_HASH_TYPE_TCPv6 && kRssUdpIpv6 == VIRTIO_NET_RSS_HASH_TYPE_UDPv6);
+
 /// A register of the common configuration: its place and width are those of the field.
 template <class Register>
 constexpr bool is_at(std::size_t offset, std::size_t size) {
@@ -151,6 +163,10 @@ TEST(Layout, DeviceConfiguration) {
   EXPECT_EQ(net_config::kSpeed, offsetof(virtio_net_config, speed));
   EXPECT_EQ(net_config::kDuplex, offsetof(virtio_net_config, duplex));
   EXPECT_EQ(net_config::kStatusLinkUp, VIRTIO_NET_S_LINK_UP);
+  EXPECT_EQ(net_config::kStatusAnnounce, VIRTIO_NET_S_ANNOUNCE);
+  EXPECT_EQ(net_config::kRssMaxKeySize, offsetof(virtio_net_config, rss_max_key_size));
+  EXPECT_EQ(net_config::kRssMaxTable, offsetof(virtio_net_config, rss_max_indirection_table_length));
+  EXPECT_EQ(net_config::kHashTypes, offsetof(virtio_net_config, supported_hash_types));
   EXPECT_EQ(kMaxQueuePairs, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MAX);
 }
 
