@@ -20,11 +20,15 @@ enum OffloadBits : std::uint32_t {
       1U << 2,  ///< not filled in yet (the sender is on the same host); see csum_start, csum_offset
   kRxHashValid = 1U << 3,
   kRxVlanStripped = 1U << 4,
-  kTxChecksum = 1U << 8,  ///< fill in the checksum at csum_start + csum_offset
-  kTxSegment = 1U << 9,   ///< segment by segment_size (TSO); asks for the checksums too
+  kRxCoalesced = 1U << 5,  ///< several segments of a flow in one frame; segment_size as they came
+  /// Fill in the L4 checksum at csum_start + csum_offset. The field holds the sum of the pseudo header.
+  kTxChecksum = 1U << 8,
+  /// Segment by segment_size (TSO); asks for the checksums too. The field holds the sum of the pseudo header
+  /// without its length: each segment has another.
+  kTxSegment = 1U << 9,
   kTxVlanInsert = 1U << 10,
   kTxIpChecksum = 1U << 11,  ///< fill in the IPv4 header checksum
-  kTxSegmentUdp = 1U << 12,  ///< cut into UDP datagrams of segment_size; asks for the checksums too
+  kTxSegmentUdp = 1U << 12,  ///< cut into UDP datagrams of segment_size; else as kTxSegment
   kRxTimestampValid = 1U << 13,
 };
 
@@ -58,8 +62,8 @@ struct alignas(kCacheLine) Packet {
   std::uint32_t rss_hash = 0;
   std::uint16_t csum_start = 0;     ///< from the start of the frame
   std::uint16_t csum_offset = 0;    ///< from csum_start
-  std::uint16_t segment_size = 0;   ///< MSS for kTxSegment
-  std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes for kTxSegment
+  std::uint16_t segment_size = 0;   ///< payload bytes of a segment: kTxSegment, kTxSegmentUdp, kRxCoalesced
+  std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes for the same; received: 0 if not known
   std::uint16_t vlan_tci = 0;
   std::uint16_t queue = 0;        ///< RX queue it came by
   std::uint32_t debug_state = 0;  ///< ownership mark of the debug build; 0 in others

@@ -11,6 +11,7 @@ constexpr std::array kNames{
     std::pair{Offload::kRxVlanStrip, "rx-vlan-strip"},
     std::pair{Offload::kRxHash, "rx-hash"},
     std::pair{Offload::kRxTimestamp, "rx-timestamp"},
+    std::pair{Offload::kRxCoalesceUdp, "rx-coalesce-udp"},
     std::pair{Offload::kTxChecksum, "tx-checksum"},
     std::pair{Offload::kTxIpChecksum, "tx-ip-checksum"},
     std::pair{Offload::kTxSegment, "tx-segment"},

@@ -15,6 +15,7 @@ enum class Offload : std::uint32_t {
   kRxVlanStrip = 1U << 2,    ///< the VLAN tag is taken out of the frame and noted
   kRxHash = 1U << 3,         ///< the RSS hash is noted in the packet
   kRxTimestamp = 1U << 4,    ///< the device's time of arrival is noted
+  kRxCoalesceUdp = 1U << 5,  ///< UDP datagrams of one flow may arrive as one frame (guest USO)
   kTxChecksum = 1U << 8,     ///< the L4 checksum of packets that ask for it is filled in
   kTxIpChecksum = 1U << 9,   ///< the IPv4 header checksum of packets that ask for it is filled in
   kTxSegment = 1U << 10,     ///< TCP packets that ask for it are cut into segments (TSO)

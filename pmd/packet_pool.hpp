@@ -30,6 +30,8 @@ struct RxNotes {
   std::uint16_t csum_offset = 0;
   std::uint16_t vlan_tci = 0;
   std::uint64_t timestamp = 0;
+  std::uint16_t segment_size = 0;   ///< with kRxCoalesced: payload bytes of each segment as it came
+  std::uint16_t header_length = 0;  ///< with kRxCoalesced: L2 + L3 + L4 header bytes; 0: not known
 };
 
 /// What a driver's queues need to know of a packet type. A program brings its own buffers by a struct of this
@@ -104,6 +106,8 @@ struct SpinringPackets {
     packet.csum_offset = notes.csum_offset;
     packet.vlan_tci = notes.vlan_tci;
     packet.timestamp = notes.timestamp;
+    packet.segment_size = notes.segment_size;
+    packet.header_length = notes.header_length;
   }
   static void append(Packet& head, Packet& tail, Packet& segment, std::uint16_t offset,
                      std::uint16_t length) noexcept {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "pmd/errors.hpp"
 #include "pmd/offload.hpp"
 #include "pmd/packet_pool.hpp"
 
@@ -50,15 +51,17 @@ struct LinkState {
 struct RxStats {
   std::uint64_t packets = 0;  ///< handed to the application
   std::uint64_t bytes = 0;
-  std::uint64_t bad_completions = 0;  ///< completions whose id or length the device may not write; dropped
-  std::uint64_t truncated = 0;        ///< frames whose chain did not arrive whole; dropped
-  std::uint64_t refill_short = 0;     ///< refills that the pool could not fill (no packet is lost by it)
+  std::uint64_t bad_completions =
+      0;  ///< completions whose id, length or description the device may not write; dropped
+  std::uint64_t truncated = 0;     ///< frames whose chain did not arrive whole; dropped
+  std::uint64_t refill_short = 0;  ///< refills that the pool could not fill (no packet is lost by it)
 };
 struct TxStats {
   std::uint64_t packets = 0;  ///< handed to the device
   std::uint64_t bytes = 0;
   std::uint64_t ring_full = 0;  ///< packets given back because the ring was full; the caller still owned them
-  std::uint64_t rejected = 0;   ///< packets that cannot be sent (too many segments, empty); freed
+  std::uint64_t rejected =
+      0;  ///< packets that cannot be sent (too many segments, empty, offloads not set up); freed
   std::uint64_t bad_completions = 0;  ///< completions whose id the device may not write
 };
 
@@ -78,9 +81,10 @@ struct PortConfig {
   std::vector<QueueConfig<Packets>> tx;
   bool promiscuous = true;   ///< receive frames for any address
   bool vlan_filter = false;  ///< receive tagged frames of the VLANs of set_vlan_filter() alone
-  std::uint16_t mtu = 0;  ///< bytes of payload of the longest frame; 0: 1500, or the device's if it is less
-  Offloads offloads{};    ///< a part of PortInfo::offloads; others are refused
-  RssConfig rss{};        ///< used with Offload::kRss
+  std::uint16_t mtu =
+      0;  ///< bytes of payload of the longest frame; 0: the device's where it has one, else 1500
+  Offloads offloads{};  ///< a part of PortInfo::offloads; others are refused
+  RssConfig rss{};      ///< used with Offload::kRss
 };
 
 /// One of the device's own counters since start(), by DPDK's name where it has one ("rx_crc_errors").
@@ -88,6 +92,15 @@ struct NamedStat {
   std::string name;
   std::uint64_t value = 0;
 };
+
+/// When a device tells of used buffers by an interrupt: after so many packets, or that long after the first.
+struct Coalescing {
+  std::uint32_t max_packets = 0;
+  std::uint32_t max_usecs = 0;
+  bool operator==(const Coalescing&) const = default;
+};
+
+enum class Direction : bool { kRx, kTx };
 
 /// A device register as it was read: "CTRL", its offset in the register block, its value, and its fields in
 /// words.
@@ -190,6 +203,44 @@ class BasicPort {
   [[nodiscard]] virtual Result<void> set_mac(const MacAddress& mac) = 0;
   [[nodiscard]] virtual Result<void> set_mac_filter(std::span<const MacAddress> addresses) = 0;
   [[nodiscard]] virtual Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) = 0;
+
+  // What only some devices can: kUnsupported from the others.
+
+  /// Which of the RX offloads that start() was given are on, while the port runs. Frames on their way may
+  /// still show the former.
+  [[nodiscard]] virtual Result<void> set_rx_offloads(Offloads /*on*/) {
+    return unsupported("changing offloads of a running port");
+  }
+  /// Spreads flows anew, while the port runs with Offload::kRss.
+  [[nodiscard]] virtual Result<void> set_rss(const RssConfig& /*rss*/) { return unsupported("setting RSS"); }
+  /// Of all queues of a direction, or of one.
+  [[nodiscard]] virtual Result<void> set_coalescing(Direction /*direction*/, Coalescing /*wanted*/) {
+    return unsupported("setting notification coalescing");
+  }
+  [[nodiscard]] virtual Result<void> set_coalescing(Direction /*direction*/, std::uint16_t /*queue*/,
+                                                    Coalescing /*wanted*/) {
+    return unsupported("setting notification coalescing of one queue");
+  }
+  [[nodiscard]] virtual Result<Coalescing> coalescing(Direction /*direction*/, std::uint16_t /*queue*/) {
+    return unsupported("reading notification coalescing");
+  }
+  /// Stops one queue of a running port, whose packets return to their pool; the others go on. No lcore may be
+  /// in a burst of it; bursts of a stopped queue take and yield nothing.
+  [[nodiscard]] virtual Result<void> stop_queue(Direction /*direction*/, std::uint16_t /*queue*/) {
+    return unsupported("stopping one queue");
+  }
+  /// Starts a queue that stop_queue() stopped; handles to it and its statistics stay as they were.
+  [[nodiscard]] virtual Result<void> start_queue(Direction /*direction*/, std::uint16_t /*queue*/) {
+    return unsupported("starting one queue");
+  }
+  /// How often the device has asked that this port make itself known to the network (its machine has moved):
+  /// the application then sends a gratuitous ARP or its like. link() looks.
+  [[nodiscard]] virtual std::uint64_t announcements() const noexcept { return 0; }
+
+ protected:
+  [[nodiscard]] tl::unexpected<Error> unsupported(const char* what) const {
+    return fail(Errc::kUnsupported, what, info().name, 0, "This device or driver cannot do that");
+  }
 };
 
 /// The port over the library's own packets: what most programs use.

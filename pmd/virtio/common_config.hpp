@@ -30,6 +30,7 @@ using QueueNotifyOff = CommonRegister<std::uint16_t, 0x1E, Access::kReadOnly>;
 inline constexpr std::uint64_t kQueueDesc = 0x20;  ///< 64 bits, written as two halves (4.1.3.1)
 inline constexpr std::uint64_t kQueueDriver = 0x28;
 inline constexpr std::uint64_t kQueueDevice = 0x30;
+using QueueReset = CommonRegister<std::uint16_t, 0x3A, Access::kReadWrite>;  ///< with RING_RESET
 inline constexpr std::uint64_t kSize = 0x38;  ///< bytes up to and with queue_device
 
 /// 2.1 Device status field.

@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 constexpr auto kAnswerTimeout = 1s;
 constexpr std::size_t kAnswerOffset = 8;
 constexpr std::size_t kDataOffset = 16;
+constexpr std::size_t kReplyOffset = kDataOffset + ControlQueue::kMaxData;
 /// 5.1.6.5: VIRTIO_NET_OK is 0, VIRTIO_NET_ERR is 1; this is what stands there until the device has answered.
 constexpr std::byte kNoAnswer{0xFF};
 
@@ -37,22 +38,24 @@ Result<ControlQueue> ControlQueue::create(mempool::Memory& memory, const DmaTabl
                                           std::uint16_t size) {
   auto ring = memory.allocate(ring_bytes(negotiated, size), kCacheLine);
   if (!ring) return fail(std::move(ring));
-  auto buffer = memory.allocate(kDataOffset + kMaxData, kCacheLine);
+  auto buffer = memory.allocate(kReplyOffset + kMaxReply, kCacheLine);
   if (!buffer) return fail(std::move(buffer));
   return ControlQueue(make_ring(negotiated, std::move(*ring), size), std::move(*buffer), table,
                       std::move(device), index);
 }
 
-Result<void> ControlQueue::command(ControlHeader header, std::span<const std::byte> data, const char* what) {
+Result<void> ControlQueue::command(ControlHeader header, std::span<const std::byte> data, const char* what,
+                                   std::span<std::byte> reply) {
   if (stuck_)
     return fail(Errc::kTimeout, std::string(what) + ": the control queue is stuck", device_, 0,
                 "Restart the port");
-  if (data.size() > kMaxData)
-    return fail(Errc::kBadArgument, std::string(what) + ": too many addresses", device_);
+  if (data.size() > kMaxData || reply.size() > kMaxReply)
+    return fail(Errc::kBadArgument, std::string(what) + ": too much data for one command", device_);
   std::memcpy(buffer_.data(), &header, sizeof(header));
   buffer_.data()[kAnswerOffset] = kNoAnswer;
   std::copy(data.begin(), data.end(), buffer_.data() + kDataOffset);
-  post(data.size());
+  std::memset(buffer_.data() + kReplyOffset, 0, reply.size());
+  post(data.size(), reply.size());
 
   const std::uint16_t answers = await_answer();
   if (answers == kBroken) {
@@ -67,17 +70,20 @@ Result<void> ControlQueue::command(ControlHeader header, std::span<const std::by
   if (std::to_integer<std::uint8_t>(buffer_.data()[kAnswerOffset]) != control::kOk) {
     return fail(Errc::kRejected, what, device_);
   }
+  std::copy_n(buffer_.data() + kReplyOffset, reply.size(), reply.begin());
   return {};
 }
 
-/// Header and data for the device to read, then one byte for it to write.
-void ControlQueue::post(std::size_t data_bytes) {
+/// Header and data for the device to read, then one byte and its reply for it to write.
+void ControlQueue::post(std::size_t data_bytes, std::size_t reply_bytes) {
   const Iova start = buffer_.iova(*table_);
-  std::array<Piece, 3> pieces{};
+  std::array<Piece, 4> pieces{};
   std::size_t used = 0;
   pieces[used++] = {start, sizeof(ControlHeader), 0};
   if (data_bytes != 0) pieces[used++] = {start + kDataOffset, static_cast<std::uint32_t>(data_bytes), 0};
   pieces[used++] = {start + kAnswerOffset, 1, kDescWrite};
+  if (reply_bytes != 0)
+    pieces[used++] = {start + kReplyOffset, static_cast<std::uint32_t>(reply_bytes), kDescWrite};
   const bool notify = std::visit(
       [&](auto& ring) {
         ring.post_chain(*buffer_.data(), std::span<const Piece>(pieces).first(used));

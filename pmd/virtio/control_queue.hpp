@@ -25,7 +25,7 @@ namespace spinring::pmd::virtio {
 /// the call returns. Control thread only.
 class ControlQueue {
  public:
-  static constexpr std::uint16_t kMinSize = 4;  ///< a command takes three descriptors
+  static constexpr std::uint16_t kMinSize = 4;  ///< a command takes up to four descriptors
   static constexpr std::uint16_t kMaxSize = 64;
 
   /// Memory for the ring and for one command; `size` as the device allows, kMinSize to kMaxSize. The ring is
@@ -46,9 +46,13 @@ class ControlQueue {
   /// Sends one command with its data (at most kMaxData bytes) and waits for the answer. kRejected if the
   /// device answers with an error, kTimeout if not at all: the queue then takes no further command until the
   /// device was reset.
-  [[nodiscard]] Result<void> command(ControlHeader header, std::span<const std::byte> data, const char* what);
+  /// `reply`: what the device writes behind its answer (command-specific-result, at most kMaxReply bytes);
+  /// zeros where it writes nothing.
+  [[nodiscard]] Result<void> command(ControlHeader header, std::span<const std::byte> data, const char* what,
+                                     std::span<std::byte> reply = {});
 
   static constexpr std::size_t kMaxData = 2048;
+  static constexpr std::size_t kMaxReply = 512;
 
  private:
   /// What stands in the ring's book: the command's memory.
@@ -66,12 +70,12 @@ class ControlQueue {
         device_(std::move(device)),
         index_(index) {}
   [[nodiscard]] static Ring make_ring(FeatureSet negotiated, mempool::DmaBlock block, std::uint16_t size);
-  void post(std::size_t data_bytes);
+  void post(std::size_t data_bytes, std::size_t reply_bytes);
   /// Waits for the command's return: 1, kBroken, or 0 when time ran out.
   [[nodiscard]] std::uint16_t await_answer();
 
   Ring ring_;
-  mempool::DmaBlock buffer_;  ///< header, then answer, then data
+  mempool::DmaBlock buffer_;  ///< header, then answer, then data, then reply
   const DmaTable* table_;
   Doorbell doorbell_;
   std::string device_;

@@ -4,9 +4,8 @@
 #include <sys/random.h>
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cstring>
-#include <vector>
 
 #include "base/log.hpp"
 #include "pmd/errors.hpp"
@@ -18,6 +17,9 @@ namespace {
 constexpr std::uint16_t kDefaultRingSize = 1024;
 constexpr std::uint16_t kMinimumMtu = 68;  ///< 5.1.4.1: the device MUST set mtu to at least 68
 constexpr std::uint16_t kDefaultMtu = 1500;
+/// Of a device that names none: a frame's length, with its header and a VLAN tag, has 16 bits.
+constexpr std::uint16_t kMostMtu = 0xFFFF - 18;
+constexpr std::uint16_t kMostRssEntries = 512;  ///< so that the command fits its buffer
 
 /// An address of our own for a device that has none: locally administered, unicast.
 MacAddress random_mac() {
@@ -25,10 +27,6 @@ MacAddress random_mac() {
   if (::getrandom(mac.data(), mac.size(), 0) != static_cast<ssize_t>(mac.size())) mac = {0, 0, 0, 0, 0, 1};
   mac[0] = static_cast<std::uint8_t>((mac[0] & 0xFCU) | 0x02U);
   return mac;
-}
-
-std::span<const std::byte> as_data(const void* data, std::size_t bytes) {
-  return {static_cast<const std::byte*>(data), bytes};
 }
 
 }  // namespace
@@ -82,10 +80,28 @@ Result<void> NetDevice::read_config() {
     // No address of a NIC: all zeros, or a group's.
     if ((info_.mac[0] & 1U) != 0 || info_.mac == MacAddress{}) info_.mac = random_mac();
   }
+  if (auto ok = read_queue_pairs(); !ok) return ok;
+  info_.max_mtu = kMostMtu;
+  if (offered_.has(Feature::kMtu)) {
+    info_.max_mtu = transport_->read_consistently([&] { return transport_->read_device16(kMtu); });
+    if (info_.max_mtu < kMinimumMtu) {
+      return fail(Errc::kBadDevice, fmt::format("virtio-net configuration: an MTU of {}", info_.max_mtu),
+                  name());
+    }
+  }
+  info_.offloads = offloads_of(offered_);
+  read_hash_config();
+  info_.max_rx_ring = transport_->max_queue_size(0);
+  info_.max_tx_ring = transport_->max_queue_size(1);
+  return {};
+}
+
+Result<void> NetDevice::read_queue_pairs() {
   std::uint16_t pairs = 1;
   const bool own_pairs = transport_->enables_pairs_itself();
   if (offered_.has(Feature::kMultiQueue) && (own_pairs || offered_.has(Feature::kControlQueue))) {
-    pairs = transport_->read_consistently([&] { return transport_->read_device16(kMaxVirtqueuePairs); });
+    pairs = transport_->read_consistently(
+        [&] { return transport_->read_device16(net_config::kMaxVirtqueuePairs); });
     if (pairs == 0 || pairs > kMaxQueuePairs ||
         2U * pairs + (own_pairs ? 0U : 1U) > transport_->queue_count()) {
       return fail(Errc::kBadDevice,
@@ -100,17 +116,26 @@ Result<void> NetDevice::read_config() {
   }
   info_.max_rx_queues = pairs;
   info_.max_tx_queues = pairs;
-  info_.max_mtu = kDefaultMtu;
-  if (offered_.has(Feature::kMtu)) {
-    info_.max_mtu = transport_->read_consistently([&] { return transport_->read_device16(kMtu); });
-    if (info_.max_mtu < kMinimumMtu) {
-      return fail(Errc::kBadDevice, fmt::format("virtio-net configuration: an MTU of {}", info_.max_mtu),
-                  name());
-    }
-  }
-  info_.max_rx_ring = transport_->max_queue_size(0);
-  info_.max_tx_ring = transport_->max_queue_size(1);
   return {};
+}
+
+/// 5.1.4.1: a key of at least 40 bytes, some types, a table. RSS of a device that has less is not offered.
+void NetDevice::read_hash_config() {
+  using namespace net_config;
+  const Offloads hashing = Offload::kRss | Offload::kRxHash;
+  if ((info_.offloads & hashing).empty()) return;
+  const std::uint8_t key_bytes = transport_->read_device8(kRssMaxKeySize);
+  hash_types_ = transport_->read_consistently([&] { return transport_->read_device32(kHashTypes); });
+  if (key_bytes < kRssKeyBytes || hash_types_ == 0) {
+    log(LogLevel::kWarning, fmt::format("{}: RSS with a key of {} bytes and types {:#x} is not used", name(),
+                                        key_bytes, hash_types_));
+    info_.offloads = info_.offloads.without(hashing);
+  }
+  if (!info_.offloads.has(Offload::kRss)) return;
+  const std::uint16_t entries =
+      transport_->read_consistently([&] { return transport_->read_device16(kRssMaxTable); });
+  info_.rss_table = std::min(std::bit_floor(entries), kMostRssEntries);
+  if (info_.rss_table == 0) info_.offloads = info_.offloads.without(Offload::kRss);
 }
 
 Result<void> NetDevice::check_queue_counts(std::size_t rx, std::size_t tx) const {
@@ -128,20 +153,52 @@ Result<void> NetDevice::check_queue_counts(std::size_t rx, std::size_t tx) const
   return {};
 }
 
+Result<void> NetDevice::check_request(const StartRequest& request) const {
+  if (const Offloads missing = request.offloads.without(info_.offloads); !missing.empty()) {
+    return fail(
+        Errc::kUnsupported, fmt::format("offloads: {}", pmd::to_string(missing)), name(), 0,
+        fmt::format("The device offers: {}. In QEMU they need a netdev that knows them, such as tap with "
+                    "vnet_hdr=on; rss=on and hash=on for RSS; mrg_rxbuf=on for rx-coalesce",
+                    pmd::to_string(info_.offloads)));
+  }
+  if (request.mtu != 0 && (request.mtu < kMinimumMtu || request.mtu > info_.max_mtu)) {
+    return fail(Errc::kBadArgument, fmt::format("an MTU of {}", request.mtu), name(), 0,
+                fmt::format("The device takes {} to {}; in QEMU host_mtu= sets the latter", kMinimumMtu,
+                            info_.max_mtu));
+  }
+  return request.offloads.has(Offload::kRss) ? check_rss(request.rss, request.queue_pairs) : Result<void>{};
+}
+
+std::uint16_t NetDevice::mtu(const StartRequest& request) const noexcept {
+  if (request.mtu != 0) return request.mtu;
+  return offered_.has(Feature::kMtu) ? info_.max_mtu : kDefaultMtu;
+}
+
+Result<void> NetDevice::check_queue_reset() const {
+  if (negotiated_.has(Feature::kRingReset)) return {};
+  return fail(Errc::kUnsupported, "resetting one queue: RING_RESET was not negotiated", name(), 0,
+              "Stop and start the port; in QEMU queue_reset=on offers it");
+}
+
 Result<void> NetDevice::negotiate(const StartRequest& request) {
   if (auto reset = transport_->reset(); !reset) return reset;
   transport_->add_status(common::DeviceStatus::kAcknowledge(1));
   transport_->add_status(common::DeviceStatus::kDriver(1));
   offered_ = transport_->device_features();
-  negotiated_ = virtio::negotiate(
-      offered_, {.own_queue_pairs = transport_->enables_pairs_itself(), .vlan_filter = request.vlan_filter});
+  negotiated_ = virtio::negotiate(offered_, {.own_queue_pairs = transport_->enables_pairs_itself(),
+                                             .vlan_filter = request.vlan_filter,
+                                             .offloads = request.offloads,
+                                             .whole_mtu = request.mtu == 0 || request.mtu == info_.max_mtu});
   if (!negotiated_.has(Feature::kVersion1))
     return fail(Errc::kFeature, "VIRTIO_F_VERSION_1 is no longer offered", name());
   if (request.queue_pairs > 1 && !negotiated_.has(Feature::kMultiQueue))
     return fail(Errc::kFeature, "VIRTIO_NET_F_MQ is no longer offered", name());
+  if (const Offloads gone = request.offloads.without(offloads_of(negotiated_)); !gone.empty())
+    return fail(Errc::kFeature, fmt::format("no longer offered: {}", pmd::to_string(gone)), name());
   if (auto ok = check_platform(negotiated_); !ok) return ok;
   if (auto accepted = transport_->accept_features(negotiated_); !accepted) return accepted;
   queue_pairs_ = request.queue_pairs;
+  offloads_ = request.offloads;
   log(LogLevel::kDebug, fmt::format("{}: virtio features {}", name(), to_string(negotiated_)));
   return transport_->set_dma(true);
 }
@@ -174,16 +231,26 @@ Result<void> NetDevice::run(const StartRequest& request) {
   transport_->add_status(common::DeviceStatus::kDriverOk(1));
   running_ = true;
   if (auto ok = check(); !ok) return ok;
-  if (auto set = set_queue_pairs(request.queue_pairs); !set) return set;
+  if (request.offloads.has(Offload::kRss)) {
+    if (auto set = set_rss(request.rss); !set) return set;  // sets the number of queues too
+  } else {
+    if (auto set = set_queue_pairs(request.queue_pairs); !set) return set;
+    if (auto set = request.offloads.has(Offload::kRxHash) ? set_hash(request.rss) : Result<void>{}; !set)
+      return set;
+  }
   if (negotiated_.has(Feature::kControlRx)) return set_promiscuous(request.promiscuous);
   return {};
 }
 
+/// 5.1.2: it comes after all queue pairs that the device could have.
+std::uint16_t NetDevice::control_queue_index() const noexcept {
+  const bool several = negotiated_.has(Feature::kMultiQueue) || negotiated_.has(Feature::kRss);
+  return static_cast<std::uint16_t>(several ? 2 * info_.max_rx_queues : 2);
+}
+
 Result<void> NetDevice::enable_control_queue() {
   if (!negotiated_.has(Feature::kControlQueue)) return {};
-  // 5.1.2: it comes after all queue pairs that the device could have.
-  const auto index =
-      static_cast<std::uint16_t>(negotiated_.has(Feature::kMultiQueue) ? 2 * info_.max_rx_queues : 2);
+  const std::uint16_t index = control_queue_index();
   const std::uint16_t size = std::min(transport_->max_queue_size(index), ControlQueue::kMaxSize);
   if (!is_ring_size(size) || size < ControlQueue::kMinSize) {
     return fail(Errc::kBadDevice, fmt::format("control queue {}: a size of {}", index, size), name());
@@ -195,13 +262,6 @@ Result<void> NetDevice::enable_control_queue() {
   if (!doorbell) return fail(std::move(doorbell));
   control_->set_doorbell(*doorbell);
   return {};
-}
-
-Result<void> NetDevice::set_queue_pairs(std::uint16_t pairs) {
-  if (pairs == 1 || transport_->enables_pairs_itself()) return {};
-  const Le16 data = pairs;
-  return control(Feature::kMultiQueue, control::kQueuePairs, as_data(&data, sizeof(data)),
-                 "setting the number of queue pairs");
 }
 
 void NetDevice::stop() noexcept {
@@ -226,77 +286,6 @@ Result<void> NetDevice::check() const {
                 "Restart the port");
   }
   return {};
-}
-
-LinkState NetDevice::link() const {
-  using namespace net_config;
-  LinkState state{.up = true};
-  if (offered_.has(Feature::kStatus)) {
-    state.up = (transport_->read_consistently([&] { return transport_->read_device16(kStatus); }) &
-                kStatusLinkUp) != 0;
-  }
-  if (offered_.has(Feature::kSpeedDuplex)) {
-    const std::uint32_t speed =
-        transport_->read_consistently([&] { return transport_->read_device32(kSpeed); });
-    if (speed != kSpeedUnknown) state.speed_mbps = speed;
-    state.full_duplex = transport_->read_device8(kDuplex) != 0;
-  }
-  return state;
-}
-
-Result<void> NetDevice::control(Feature needed, ControlHeader header, std::span<const std::byte> data,
-                                const char* what) {
-  if (!running_) return fail(Errc::kBadState, what, name(), 0, "Start the port first");
-  if (!control_ || !negotiated_.has(needed)) {
-    return fail(Errc::kUnsupported,
-                fmt::format("{}: {} was not negotiated", what, to_string(FeatureSet().with(needed))), name());
-  }
-  return control_->command(header, data, what);
-}
-
-Result<void> NetDevice::set_promiscuous(bool on) {
-  const std::uint8_t data = on ? 1 : 0;
-  return control(Feature::kControlRx, control::kPromiscuous, as_data(&data, 1), "setting promiscuous mode");
-}
-
-Result<void> NetDevice::set_all_multicast(bool on) {
-  const std::uint8_t data = on ? 1 : 0;
-  return control(Feature::kControlRx, control::kAllMulticast, as_data(&data, 1),
-                 "setting all-multicast mode");
-}
-
-Result<void> NetDevice::set_mac(const MacAddress& mac) {
-  if ((mac[0] & 1U) != 0)
-    return fail(Errc::kBadArgument,
-                fmt::format("setting the address {}: it is a multicast address", pmd::to_string(mac)),
-                name());
-  return control(Feature::kControlMac, control::kMacAddress, as_data(mac.data(), mac.size()),
-                 "setting the MAC address");
-}
-
-/// 5.1.6.5.2: two tables, unicast then multicast, each a count and its addresses.
-Result<void> NetDevice::set_mac_filter(std::span<const MacAddress> addresses) {
-  std::vector<std::byte> data;
-  for (const unsigned multicast : {0U, 1U}) {
-    const auto matches = [&](const MacAddress& mac) { return (mac[0] & 1U) == multicast; };
-    const Le32 count = static_cast<std::uint32_t>(std::count_if(addresses.begin(), addresses.end(), matches));
-    const auto bytes = as_data(&count, sizeof(count));
-    data.insert(data.end(), bytes.begin(), bytes.end());
-    for (const MacAddress& mac : addresses) {
-      const auto address = as_data(mac.data(), mac.size());
-      if (matches(mac)) data.insert(data.end(), address.begin(), address.end());
-    }
-  }
-  return control(Feature::kControlRx, control::kMacTable, data, "setting the MAC filter");
-}
-
-Result<void> NetDevice::set_vlan_filter(std::uint16_t vlan_id, bool on) {
-  if (vlan_id > 4095)
-    return fail(Errc::kBadArgument, fmt::format("VLAN filter: VLAN {}", vlan_id), name(), 0,
-                "A VLAN id is 0 to 4095");
-  const Le16 data = vlan_id;
-  return control(Feature::kControlVlan, on ? control::kVlanAdd : control::kVlanDelete,
-                 as_data(&data, sizeof(data)), "setting the VLAN filter");
 }
 
 }  // namespace spinring::pmd::virtio

@@ -15,26 +15,55 @@
 namespace spinring::pmd::virtio {
 
 [[nodiscard]] constexpr RxFeatures rx_features(FeatureSet negotiated) noexcept {
+  const bool hash_report = negotiated.has(Feature::kHashReport);
   return {.packed = negotiated.has(Feature::kRingPacked),
           .in_order = negotiated.has(Feature::kInOrder),
-          .mergeable = negotiated.has(Feature::kMergeableRx)};
+          .mergeable = negotiated.has(Feature::kMergeableRx),
+          .header = {.offloads = hash_report || negotiated.has(Feature::kGuestChecksum),
+                     .hash_report = hash_report}};
 }
 [[nodiscard]] constexpr TxFeatures tx_features(FeatureSet negotiated) noexcept {
-  return {.packed = negotiated.has(Feature::kRingPacked), .in_order = negotiated.has(Feature::kInOrder)};
+  const bool hash_report = negotiated.has(Feature::kHashReport);
+  return {
+      .packed = negotiated.has(Feature::kRingPacked),
+      .in_order = negotiated.has(Feature::kInOrder),
+      .header = {.offloads = hash_report || negotiated.has(Feature::kChecksum), .hash_report = hash_report}};
 }
 
-/// By RxFeatures::index() and TxFeatures::index().
-inline constexpr std::array<std::string_view, RxFeatures::kCombinations> kRxPathNames{
-    "virtio split rx",
-    "virtio packed rx",
-    "virtio split rx in-order",
-    "virtio packed rx in-order",
-    "virtio split rx mergeable",
-    "virtio packed rx mergeable",
-    "virtio split rx in-order mergeable",
-    "virtio packed rx in-order mergeable"};
-inline constexpr std::array<std::string_view, TxFeatures::kCombinations> kTxPathNames{
-    "virtio split tx", "virtio packed tx", "virtio split tx in-order", "virtio packed tx in-order"};
+/// A path's name, made of its features: "virtio packed rx in-order mergeable offloads".
+class PathName {
+ public:
+  constexpr explicit PathName(RxFeatures features) {
+    begin(features.packed, "rx", features.in_order);
+    add(" mergeable", features.mergeable);
+    end(features.header);
+  }
+  constexpr explicit PathName(TxFeatures features) {
+    begin(features.packed, "tx", features.in_order);
+    end(features.header);
+  }
+  [[nodiscard]] constexpr std::string_view view() const noexcept { return {text_.data(), length_}; }
+
+ private:
+  constexpr void add(std::string_view word, bool there = true) {
+    if (!there) return;
+    for (const char letter : word) text_[length_++] = letter;
+  }
+  constexpr void begin(bool packed, std::string_view direction, bool in_order) {
+    add(packed ? "virtio packed " : "virtio split ");
+    add(direction);
+    add(" in-order", in_order);
+  }
+  constexpr void end(HeaderUse header) {
+    add(" offloads", header.offloads);
+    add(" hash", header.hash_report);
+  }
+
+  std::array<char, 64> text_{};
+  std::size_t length_ = 0;
+};
+template <auto F>
+inline constexpr PathName kPathName{F};
 
 template <PacketPool Packets>
 struct RxPath {
@@ -65,7 +94,7 @@ inline constexpr auto kRxPaths = []<unsigned... Index>(std::integer_sequence<uns
   return std::array{[]<RxFeatures F>(std::integral_constant<unsigned, F.index()>) {
     using Concrete = RxQueue<Packets, F>;
     return RxPath<Packets>{
-        F, kRxPathNames[F.index()],
+        F, kPathName<F>.view(),
         [](QueueParts<Packets>&& parts) -> std::unique_ptr<RxQueueControl> {
           return std::make_unique<Concrete>(std::move(parts));
         },
@@ -79,7 +108,7 @@ inline constexpr auto kTxPaths = []<unsigned... Index>(std::integer_sequence<uns
   return std::array{[]<TxFeatures F>(std::integral_constant<unsigned, F.index()>) {
     using Concrete = TxQueue<Packets, F>;
     return TxPath<Packets>{
-        F, kTxPathNames[F.index()],
+        F, kPathName<F>.view(),
         [](QueueParts<Packets>&& parts, Iova empty_header) -> std::unique_ptr<TxQueueControl> {
           return std::make_unique<Concrete>(std::move(parts), empty_header);
         },

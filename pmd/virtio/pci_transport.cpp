@@ -32,6 +32,7 @@ constexpr std::uint16_t kNotifyMultiplierOffset = 16;
 constexpr auto kResetTimeout = 2s;
 /// What every register of a device that has been pulled out reads as.
 constexpr std::uint8_t kStatusGone = 0xFF;
+constexpr std::uint16_t kRegisterGone = 0xFFFF;
 
 }  // namespace
 
@@ -164,7 +165,10 @@ FeatureSet PciTransport::device_features() {
   const std::uint64_t low = get<common::DeviceFeature>().raw;
   set(common::DeviceFeatureSelect{1});
   const std::uint64_t high = get<common::DeviceFeature>().raw;
-  return FeatureSet(high << 32 | low);
+  const FeatureSet offered(high << 32 | low);
+  // A device whose registers end before that of the reset cannot mean it.
+  const bool resets_queues = common_.length >= common::QueueReset::kOffset + sizeof(common::QueueReset::raw);
+  return resets_queues ? offered : offered.without(Feature::kRingReset);
 }
 
 Result<void> PciTransport::accept_features(FeatureSet features) {
@@ -211,6 +215,23 @@ Result<Doorbell> PciTransport::enable_queue(std::uint16_t index, std::uint16_t s
   if (!doorbell) return doorbell;
   set(common::QueueEnable{1});
   return doorbell;
+}
+
+Result<void> PciTransport::reset_queue(std::uint16_t index) {
+  set(common::QueueSelect{index});
+  set(common::QueueReset{1});
+  common::QueueReset now{1};
+  const auto settled = [&] {
+    now = get<common::QueueReset>();
+    return now.raw == 0 || now.raw == kRegisterGone;
+  };
+  const bool in_time = wait_until(settled, Deadline(kResetTimeout));
+  if (now.raw == kRegisterGone) return fail(Errc::kRemoved, fmt::format("resetting queue {}", index), name());
+  if (!in_time) {
+    return fail(Errc::kTimeout, fmt::format("resetting queue {}: queue_reset does not become 0", index),
+                name(), 0, "Restart the port");
+  }
+  return {};
 }
 
 Result<bool> PciTransport::arm_config_event() {

@@ -36,6 +36,7 @@ class PciTransport final : public Transport {
   [[nodiscard]] std::uint16_t max_queue_size(std::uint16_t index) override;
   [[nodiscard]] Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
                                               const QueueAddresses& addresses) override;
+  [[nodiscard]] Result<void> reset_queue(std::uint16_t index) override;
 
   [[nodiscard]] std::uint8_t read_device8(std::uint64_t offset) const override;
   [[nodiscard]] std::uint16_t read_device16(std::uint64_t offset) const override;

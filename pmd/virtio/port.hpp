@@ -73,7 +73,7 @@ class VirtioPort final : public BasicPort<Packets> {
 
   [[nodiscard]] Result<void> check() override {
     if (auto ok = device_.check(); !ok || !started_) return ok;
-    const auto faulted = [](const auto& queue) { return queue->faulted(); };
+    const auto faulted = [](const auto& queue) { return queue->faulted() && !queue->resting(); };
     if (std::any_of(rx_.begin(), rx_.end(), faulted)) return broken("an rx");
     if (std::any_of(tx_.begin(), tx_.end(), faulted)) return broken("a tx");
     return {};
@@ -88,12 +88,66 @@ class VirtioPort final : public BasicPort<Packets> {
   [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) override {
     return device_.set_vlan_filter(vlan_id, on);
   }
+  [[nodiscard]] Result<void> set_rx_offloads(Offloads on) override { return device_.set_rx_offloads(on); }
+  [[nodiscard]] Result<void> set_rss(const RssConfig& rss) override { return device_.set_rss(rss); }
+  [[nodiscard]] Result<void> set_coalescing(Direction direction, Coalescing wanted) override {
+    return device_.set_coalescing(direction, wanted);
+  }
+  [[nodiscard]] Result<void> set_coalescing(Direction direction, std::uint16_t queue,
+                                            Coalescing wanted) override {
+    auto found = find_queue(direction, queue, "setting notification coalescing");
+    if (!found) return fail(std::move(found));
+    return device_.set_queue_coalescing((*found)->index(), wanted);
+  }
+  [[nodiscard]] Result<Coalescing> coalescing(Direction direction, std::uint16_t queue) override {
+    auto found = find_queue(direction, queue, "reading notification coalescing");
+    if (!found) return fail(std::move(found));
+    return device_.queue_coalescing((*found)->index());
+  }
+  [[nodiscard]] Result<void> stop_queue(Direction direction, std::uint16_t queue) override {
+    auto found = find_queue(direction, queue, "stopping one queue");
+    if (!found) return fail(std::move(found));
+    if (auto ok = device_.check_queue_reset(); !ok) return ok;
+    if ((*found)->resting())
+      return fail(Errc::kBadState, "stopping one queue: it is stopped", info().name, 0, "Start it first");
+    if (auto reset = device_.reset_queue((*found)->index()); !reset) return reset;
+    (*found)->give_back();
+    (*found)->set_resting(true);
+    return {};
+  }
+  [[nodiscard]] Result<void> start_queue(Direction direction, std::uint16_t queue) override {
+    auto found = find_queue(direction, queue, "starting one queue");
+    if (!found) return fail(std::move(found));
+    QueueControl& stopped = **found;
+    if (!stopped.resting())
+      return fail(Errc::kBadState, "starting one queue: it runs", info().name, 0, "Stop it first");
+    auto memory = memory_->allocate(ring_bytes(device_.negotiated(), stopped.size()), kCacheLine);
+    if (!memory) return fail(std::move(memory));
+    stopped.renew(std::move(*memory));
+    if (direction == Direction::kRx) rx_[queue]->fill();
+    auto doorbell = device_.enable_queue(stopped.index(), stopped.size(), stopped.addresses());
+    if (!doorbell) {
+      stopped.give_back();
+      return fail(std::move(doorbell));
+    }
+    stopped.set_doorbell(*doorbell);
+    if (direction == Direction::kRx) stopped.announce();
+    stopped.set_resting(false);
+    return {};
+  }
+  [[nodiscard]] std::uint64_t announcements() const noexcept override { return device_.announcements(); }
+  [[nodiscard]] std::vector<NamedStat> extended_stats() override {
+    std::vector<NamedStat> all = device_.statistics();
+    all.push_back({"announcements", device_.announcements()});
+    return all;
+  }
 
  private:
   static constexpr std::uint32_t kEthernetOverhead = 18;  ///< header and one VLAN tag
 
   [[nodiscard]] Result<void> check_config(const PortConfig<Packets>& config) const {
     if (auto ok = device_.check_queue_counts(config.rx.size(), config.tx.size()); !ok) return ok;
+    if (auto ok = device_.check_request(request_of(config)); !ok) return ok;
     const auto no_cache = [](const QueueConfig<Packets>& queue) { return queue.cache == nullptr; };
     if (std::any_of(config.rx.begin(), config.rx.end(), no_cache) ||
         std::any_of(config.tx.begin(), config.tx.end(), no_cache)) {
@@ -103,14 +157,22 @@ class VirtioPort final : public BasicPort<Packets> {
     return {};
   }
 
+  [[nodiscard]] static StartRequest request_of(const PortConfig<Packets>& config) {
+    return {.queue_pairs = static_cast<std::uint16_t>(config.rx.size()),
+            .promiscuous = config.promiscuous,
+            .vlan_filter = config.vlan_filter,
+            .offloads = config.offloads,
+            .mtu = config.mtu,
+            .rss = config.rss};
+  }
+
   [[nodiscard]] Result<void> set_up(const PortConfig<Packets>& config) {
-    const StartRequest request{static_cast<std::uint16_t>(config.rx.size()), config.promiscuous,
-                               config.vlan_filter};
+    const StartRequest request = request_of(config);
     if (auto ok = device_.negotiate(request); !ok) return ok;
     rx_path_ = &select_rx_path<Packets>(device_.negotiated());
     tx_path_ = &select_tx_path<Packets>(device_.negotiated());
-    if (auto ok = check_buffers(config); !ok) return ok;
-    auto header = memory_->allocate(sizeof(NetHeader), kCacheLine);
+    if (auto ok = check_buffers(config, device_.mtu(request)); !ok) return ok;
+    auto header = memory_->allocate(sizeof(HashHeader), kCacheLine);
     if (!header) return fail(std::move(header));
     empty_header_ = std::move(*header);
     for (std::size_t i = 0; i < config.rx.size(); ++i) {
@@ -131,20 +193,21 @@ class VirtioPort final : public BasicPort<Packets> {
   }
 
   /// Without mergeable buffers a frame must fit one (5.1.6.3.1).
-  [[nodiscard]] Result<void> check_buffers(const PortConfig<Packets>& config) const {
+  [[nodiscard]] Result<void> check_buffers(const PortConfig<Packets>& config, std::uint16_t mtu) const {
     if (rx_path_->features.mergeable) return {};
-    const std::uint32_t frame = info().max_mtu + kEthernetOverhead;
+    const std::uint32_t frame = mtu + kEthernetOverhead;
     for (const QueueConfig<Packets>& queue : config.rx) {
       typename Packets::Packet* packet = nullptr;
       if (queue.cache->get({&packet, 1}) == 0)
         continue;  // nothing to receive into: counted when the ring is filled
-      const bool too_small = writable<Packets>(*packet) < sizeof(NetHeader) + frame;
+      const bool too_small = writable<Packets>(*packet) < rx_path_->features.header.bytes() + frame;
       queue.cache->put({&packet, 1});
       if (too_small) {
         return fail(Errc::kBadArgument,
                     "packet buffers too small for frames of " + std::to_string(frame) + " bytes", info().name,
                     0,
-                    "Use larger buffers, or a device with mergeable receive buffers (in QEMU mrg_rxbuf=on)");
+                    "Use larger buffers, a smaller MTU, or a device with mergeable receive buffers (in QEMU "
+                    "mrg_rxbuf=on)");
       }
     }
     return {};
@@ -161,7 +224,13 @@ class VirtioPort final : public BasicPort<Packets> {
     if (!size) return fail(std::move(size));
     auto memory = memory_->allocate(ring_bytes(device_.negotiated(), *size), kCacheLine);
     if (!memory) return fail(std::move(memory));
-    return QueueParts<Packets>{std::move(*memory), *size, config.fill, index, &device_.dma(), config.cache};
+    return QueueParts<Packets>{std::move(*memory),
+                               *size,
+                               config.fill,
+                               index,
+                               &device_.dma(),
+                               config.cache,
+                               header_rules(device_.negotiated())};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {
@@ -191,6 +260,15 @@ class VirtioPort final : public BasicPort<Packets> {
       rx_[i]->announce();
     }
     for (std::size_t i = 0; i < tx_.size(); ++i) tx_[i]->set_doorbell(tx_doorbells_[i]);
+  }
+
+  [[nodiscard]] Result<QueueControl*> find_queue(Direction direction, std::uint16_t queue, const char* what) {
+    if (!started_) return fail(Errc::kBadState, what, info().name, 0, "Start the port first");
+    if (queue >= rx_.size())  // as many tx queues: they come in pairs
+      return fail(Errc::kBadArgument, std::string(what) + ": queue " + std::to_string(queue), info().name, 0,
+                  "The port has " + std::to_string(rx_.size()) + " of each");
+    if (direction == Direction::kRx) return rx_[queue].get();
+    return tx_[queue].get();
   }
 
   void drop_queues() noexcept {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "base/dma.hpp"
 #include "base/mmio.hpp"
 #include "pmd/packet_pool.hpp"
+#include "pmd/virtio/net_header.hpp"
 #include "pmd/virtio/packed_ring.hpp"
 #include "pmd/virtio/split_ring.hpp"
 
@@ -24,6 +26,7 @@ struct QueueParts {
   std::uint16_t index = 0;                   ///< virtqueue number: what the doorbell says
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
+  HeaderRules rules{};                       ///< what headers may say
 };
 
 /// A queue's ring: packed or split.
@@ -48,14 +51,22 @@ class QueueControl {
   /// Returns every packet that the device held, with all segments. The device was reset, no lcore is in a
   /// burst, and none will be: whoever polls the queue all the same gets nothing.
   virtual void give_back() noexcept = 0;
+  /// After give_back(): a new ring in `memory` (zeroed, of the same bytes), as if it had never run; what was
+  /// counted stays. Enabled and filled next.
+  virtual void renew(mempool::DmaBlock memory) = 0;
   /// True once the device has broken the ring's rules so that it cannot be followed. Any thread.
   [[nodiscard]] bool faulted() const noexcept { return faulted_.load(std::memory_order_relaxed); }
+  /// Stopped alone, with the port running. Control thread.
+  [[nodiscard]] bool resting() const noexcept { return resting_; }
+  void set_resting(bool resting) noexcept { resting_ = resting; }
 
  protected:
   [[gnu::cold]] void set_faulted() noexcept { faulted_.store(true, std::memory_order_relaxed); }
+  void clear_faulted() noexcept { faulted_.store(false, std::memory_order_relaxed); }
 
  private:
   std::atomic<bool> faulted_ = false;
+  bool resting_ = false;
 };
 
 /// State and members common to RX and TX queues: `Control` is QueueControl with what is RX's or TX's own.
@@ -70,7 +81,8 @@ class Queue : public Control {
         cache_(parts.cache),
         table_(parts.table),
         index_(parts.index),
-        fill_(parts.fill == 0 ? parts.size : std::min(parts.fill, parts.size)) {}
+        fill_(parts.fill == 0 ? parts.size : std::min(parts.fill, parts.size)),
+        rules_(parts.rules) {}
 
   [[nodiscard]] std::uint16_t index() const noexcept final { return index_; }
   [[nodiscard]] std::uint16_t size() const noexcept final { return ring_.size(); }
@@ -80,8 +92,18 @@ class Queue : public Control {
     (void)ring_.must_notify();
     ring_doorbell();
   }
+  void renew(mempool::DmaBlock memory) override {
+    Ring fresh(std::move(memory), ring_.size());
+    past_bad_completions_.add(ring_.bad_completions());
+    std::destroy_at(&ring_);
+    std::construct_at(&ring_, std::move(fresh));
+    this->clear_faulted();
+  }
 
  protected:
+  [[nodiscard]] std::uint64_t bad_completions() const noexcept {
+    return past_bad_completions_.value() + ring_.bad_completions();
+  }
   /// Completions that one harvest() takes at most: so many cache lines are fetched at once.
   static constexpr std::uint16_t kHarvest = 64;
 
@@ -98,7 +120,9 @@ class Queue : public Control {
   const DmaTable* table_;
   Doorbell doorbell_;
   std::uint16_t index_;
-  std::uint16_t fill_;  ///< RX: packets that the device holds at most
+  std::uint16_t fill_;            ///< RX: packets that the device holds at most
+  HeaderRules rules_;             ///< looked at by loops with offloads alone
+  Counter past_bad_completions_;  ///< of rings before the present one
 };
 
 }  // namespace spinring::pmd::virtio

@@ -16,13 +16,17 @@ struct RxFeatures {
   bool packed = false;     ///< VIRTIO_F_RING_PACKED
   bool in_order = false;   ///< VIRTIO_F_IN_ORDER
   bool mergeable = false;  ///< VIRTIO_NET_F_MRG_RXBUF: a frame may span several buffers
+  HeaderUse header{};
 
-  static constexpr unsigned kCombinations = 8;
+  static constexpr unsigned kCombinations = 24;
   static constexpr RxFeatures from_index(unsigned index) {
-    return {.packed = (index & 1U) != 0, .in_order = (index & 2U) != 0, .mergeable = (index & 4U) != 0};
+    return {.packed = (index & 1U) != 0,
+            .in_order = (index & 2U) != 0,
+            .mergeable = (index & 4U) != 0,
+            .header = HeaderUse::from_index(index / 8)};
   }
   [[nodiscard]] constexpr unsigned index() const {
-    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | (mergeable ? 4U : 0U);
+    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | (mergeable ? 4U : 0U) | 8 * header.index();
   }
   constexpr bool operator==(const RxFeatures&) const = default;
 };
@@ -66,7 +70,7 @@ class RxQueue final
     this->ring_.publish();
   }
   [[nodiscard]] RxStats stats() const noexcept override {
-    return {packets_.value(), bytes_.value(), bad_lengths_.value() + this->ring_.bad_completions(),
+    return {packets_.value(), bytes_.value(), bad_lengths_.value() + this->bad_completions(),
             truncated_.value(), refill_short_.value()};
   }
 
@@ -83,11 +87,15 @@ class RxQueue final
       const auto most = std::min<std::uint16_t>(static_cast<std::uint16_t>(count - received), done.size());
       const std::uint16_t found = harvest(done.data(), most);
       for (std::uint16_t i = 0; i < found; ++i) {
-        Packet* const head = accept(done[i], kMinimumLength, sizeof(NetHeader));
+        Packet* const head = accept(done[i], kMinimumLength, kHeaderBytes);
         if (head == nullptr) [[unlikely]]
           continue;
         if constexpr (F.mergeable) {
           if (!gather(*head, done.data(), i, found)) [[unlikely]]
+            continue;
+        }
+        if constexpr (F.header.offloads) {
+          if (!annotate(*head)) [[unlikely]]
             continue;
         }
         bytes += Packets::frame_length(*head);
@@ -106,8 +114,9 @@ class RxQueue final
  private:
   using Base = typename RxQueue::Queue;
   static constexpr std::uint16_t kRefillBatch = 64;
+  static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
-  static constexpr std::uint32_t kMinimumLength = sizeof(NetHeader) + 14;
+  static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
 
   /// Completions, with their frames' first lines on the way: all at once, since each comes from another CPU.
   [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most) noexcept {
@@ -140,7 +149,7 @@ class RxQueue final
   /// dropped with all that belongs to it.
   [[nodiscard]] bool gather(Packet& head, const Completion<Packet>* done, std::uint16_t& at,
                             std::uint16_t found) noexcept {
-    const auto* header = reinterpret_cast<const NetHeader*>(Packets::data(head) - sizeof(NetHeader));
+    const auto* header = reinterpret_cast<const NetHeader*>(Packets::data(head) - kHeaderBytes);
     const std::uint16_t buffers = load_relaxed(header->num_buffers);
     if (buffers == 1) [[likely]]
       return true;
@@ -171,6 +180,21 @@ class RxQueue final
       this->free_chain(&head);
     }
     return whole;
+  }
+
+  /// What the device says of the frame goes into the packet. False: it says what it may not; dropped.
+  [[nodiscard]] bool annotate(Packet& head) noexcept {
+    const std::byte* const header = Packets::data(head) - kHeaderBytes;
+    RxNotes notes;
+    if (!read_notes(*reinterpret_cast<const NetHeader*>(header), Packets::frame_length(head), this->rules_,
+                    notes)) [[unlikely]] {
+      bad_lengths_.add(1);
+      this->free_chain(&head);
+      return false;
+    }
+    if constexpr (F.header.hash_report) read_hash(*reinterpret_cast<const HashHeader*>(header), notes);
+    if (notes.offloads != 0) Packets::note(head, notes);
+    return true;
   }
 
   /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this

@@ -57,6 +57,9 @@ class Transport {
   /// Configures and enables the queue; returns its doorbell, to be rung with the queue's index.
   [[nodiscard]] virtual Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
                                                       const QueueAddresses& addresses) = 0;
+  /// 2.6.1, with RING_RESET: the device stops using the queue, which may then be enabled again. Waits until
+  /// it has.
+  [[nodiscard]] virtual Result<void> reset_queue(std::uint16_t index) = 0;
 
   /// 2.5 Device configuration space; all ones beyond its end.
   [[nodiscard]] virtual std::uint8_t read_device8(std::uint64_t offset) const = 0;

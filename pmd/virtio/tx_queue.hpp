@@ -16,12 +16,17 @@ namespace spinring::pmd::virtio {
 struct TxFeatures {
   bool packed = false;    ///< VIRTIO_F_RING_PACKED
   bool in_order = false;  ///< VIRTIO_F_IN_ORDER
+  HeaderUse header{};
 
-  static constexpr unsigned kCombinations = 4;
+  static constexpr unsigned kCombinations = 12;
   static constexpr TxFeatures from_index(unsigned index) {
-    return {.packed = (index & 1U) != 0, .in_order = (index & 2U) != 0};
+    return {.packed = (index & 1U) != 0,
+            .in_order = (index & 2U) != 0,
+            .header = HeaderUse::from_index(index / 4)};
   }
-  [[nodiscard]] constexpr unsigned index() const { return (packed ? 1U : 0U) | (in_order ? 2U : 0U); }
+  [[nodiscard]] constexpr unsigned index() const {
+    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | 4 * header.index();
+  }
   constexpr bool operator==(const TxFeatures&) const = default;
 };
 
@@ -42,7 +47,7 @@ class TxQueue final
  public:
   using Packet = typename Packets::Packet;
 
-  /// `empty_header` is sizeof(NetHeader) zero bytes in DMA memory, for packets without headroom; it outlives
+  /// `empty_header` is sizeof(HashHeader) zero bytes in DMA memory, for packets without headroom; it outlives
   /// the queue.
   TxQueue(QueueParts<Packets>&& parts, Iova empty_header)
       : TxQueue::Queue(std::move(parts)),
@@ -54,9 +59,13 @@ class TxQueue final
     this->set_faulted();
     this->ring_.release_all([this](Packet* head) { this->free_chain(head); });
   }
+  void renew(mempool::DmaBlock memory) override {
+    TxQueue::Queue::renew(std::move(memory));
+    held_back_ = 0;
+    told_ = true;
+  }
   [[nodiscard]] TxStats stats() const noexcept override {
-    return {packets_.value(), bytes_.value(), ring_full_.value(), rejected_.value(),
-            this->ring_.bad_completions()};
+    return {packets_.value(), bytes_.value(), ring_full_.value(), rejected_.value(), this->bad_completions()};
   }
 
   /// Takes packets from the front until the ring is full; returns how many. Called with none, it only
@@ -105,6 +114,7 @@ class TxQueue final
   /// Packets that are published, and taken back, together while there are more to come.
   static constexpr std::uint16_t kMostHeldBack = 128;
   static constexpr std::uint16_t kNotSendable = 0;
+  static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
 
   /// Without more to come, the device is to see all now, and to be told if it sleeps: that takes a fence.
   /// With more to come whole batches are published, and a later call tells.
@@ -150,16 +160,15 @@ class TxQueue final
            Packets::data_length(packet) != 0 && Packets::tx_offloads(packet) == 0 && header_fits(packet);
   }
   [[nodiscard]] static bool header_fits(const Packet& packet) noexcept {
-    return Packets::headroom(packet) >= sizeof(NetHeader);
+    return Packets::headroom(packet) >= kHeaderBytes;
   }
   /// The descriptors that a packet takes. What the ring could never take, or what asks for an offload that
   /// was not negotiated, is refused, not sent wrongly. A chain has as many segments as its head counts, none
   /// of them empty (virtio 1.2, 2.7.5: a descriptor has a length).
-  [[nodiscard]] std::uint16_t needed(const Packet& head) const noexcept {
+  [[nodiscard]] std::uint16_t needed(Packet& head) noexcept {
     const std::uint16_t segments = Packets::segments(head);
     const std::uint32_t descriptors = segments + (header_fits(head) ? 0U : 1U);
-    if (segments == 0 || Packets::tx_offloads(head) != 0 || descriptors > this->ring_.size() ||
-        descriptors > kMaxPieces)
+    if (segments == 0 || !may_ask(head) || descriptors > this->ring_.size() || descriptors > kMaxPieces)
       return kNotSendable;
     const Packet* segment = &head;
     for (std::uint16_t left = segments; left > 0; --left) {
@@ -169,11 +178,33 @@ class TxQueue final
     return segment == nullptr ? static_cast<std::uint16_t>(descriptors) : kNotSendable;
   }
 
+  /// Whether the packet's request may be sent; the header for it is kept for post_chain().
+  [[nodiscard]] bool may_ask(Packet& head) noexcept {
+    if constexpr (F.header.offloads) {
+      return describe_request(Packets::tx_request(head), {Packets::data(head), Packets::data_length(head)},
+                              Packets::frame_length(head), this->rules_, asked_) &&
+             (Packets::tx_offloads(head) == 0 || header_fits(head) || header_fits_behind(head));
+    }
+    return Packets::tx_offloads(head) == 0;
+  }
+  /// A header of a packet's own that does not fit in front of the frame goes behind it.
+  [[nodiscard]] static bool header_fits_behind(Packet& head) noexcept {
+    const std::byte* const end = Packets::buffer(head) + Packets::capacity(head);
+    return end - (Packets::data(head) + Packets::data_length(head)) >= std::ptrdiff_t{kHeaderBytes};
+  }
+  void write_header(Packet& head, std::byte* at) noexcept {
+    std::memset(at, 0, kHeaderBytes);
+    if constexpr (F.header.offloads) {
+      std::memcpy(at, &asked_, sizeof(asked_));
+      complete_pseudo_header(Packets::tx_request(head), Packets::data(head), Packets::frame_length(head));
+    }
+  }
+
   void post(Packet& packet) noexcept {
-    std::byte* const header = Packets::data(packet) - sizeof(NetHeader);
-    std::memset(header, 0, sizeof(NetHeader));
+    std::byte* const header = Packets::data(packet) - kHeaderBytes;
+    std::memset(header, 0, kHeaderBytes);
     this->ring_.post(packet, Packets::iova(packet, header, *this->table_),
-                     static_cast<std::uint32_t>(sizeof(NetHeader)) + Packets::data_length(packet), 0);
+                     kHeaderBytes + Packets::data_length(packet), 0);
   }
 
   /// A frame of several segments, or one whose headroom is too small for the header.
@@ -182,10 +213,14 @@ class TxQueue final
     std::size_t used = 0;
     std::uint32_t prepended = 0;
     if (header_fits(head)) {
-      prepended = sizeof(NetHeader);
-      std::memset(Packets::data(head) - prepended, 0, prepended);
+      prepended = kHeaderBytes;
+      write_header(head, Packets::data(head) - prepended);
+    } else if (!F.header.offloads || Packets::tx_offloads(head) == 0) {
+      pieces[used++] = {empty_header_, kHeaderBytes, 0};
     } else {
-      pieces[used++] = {empty_header_, sizeof(NetHeader), 0};
+      std::byte* const behind = Packets::data(head) + Packets::data_length(head);
+      write_header(head, behind);
+      pieces[used++] = {Packets::iova(head, behind, *this->table_), kHeaderBytes, 0};
     }
     for (Packet* segment = &head; used < descriptors; segment = Packets::next(*segment)) {
       pieces[used++] = {Packets::iova(*segment, Packets::data(*segment) - prepended, *this->table_),
@@ -195,6 +230,7 @@ class TxQueue final
     this->ring_.post_chain(head, std::span<const Piece>(pieces).first(used));
   }
 
+  NetHeader asked_{};  ///< what the packet at hand asks for
   Iova empty_header_;
   std::uint16_t batch_;
   std::uint16_t held_back_ = 0;  ///< posted and not published

@@ -105,6 +105,27 @@ struct NetHeader {
 };
 static_assert(sizeof(NetHeader) == 12 && offsetof(NetHeader, num_buffers) == 10);
 
+/// The same with VIRTIO_NET_F_HASH_REPORT, in both directions.
+struct HashHeader {
+  NetHeader net;
+  Le32 hash_value;
+  Le16 hash_report;
+  Le16 padding;
+};
+static_assert(sizeof(HashHeader) == 20 && offsetof(HashHeader, hash_value) == 12);
+
+/// Values of NetHeader's fields.
+namespace net_header {
+inline constexpr std::uint8_t kNeedsChecksum = 1;    ///< VIRTIO_NET_HDR_F_NEEDS_CSUM
+inline constexpr std::uint8_t kDataValid = 2;        ///< VIRTIO_NET_HDR_F_DATA_VALID
+inline constexpr std::uint8_t kGsoNone = 0;          ///< VIRTIO_NET_HDR_GSO_NONE
+inline constexpr std::uint8_t kGsoTcp4 = 1;          ///< VIRTIO_NET_HDR_GSO_TCPV4
+inline constexpr std::uint8_t kGsoTcp6 = 4;          ///< VIRTIO_NET_HDR_GSO_TCPV6
+inline constexpr std::uint8_t kGsoUdp = 5;           ///< VIRTIO_NET_HDR_GSO_UDP_L4
+inline constexpr std::uint16_t kHashReportNone = 0;  ///< VIRTIO_NET_HASH_REPORT_NONE
+inline constexpr std::uint16_t kHashReportMost = 9;  ///< VIRTIO_NET_HASH_REPORT_UDPv6_EX
+}  // namespace net_header
+
 /// 5.1.4 struct virtio_net_config: offsets from the start of the device configuration.
 namespace net_config {
 inline constexpr std::uint64_t kMac = 0;
@@ -113,7 +134,11 @@ inline constexpr std::uint64_t kMaxVirtqueuePairs = 8;
 inline constexpr std::uint64_t kMtu = 10;
 inline constexpr std::uint64_t kSpeed = 12;
 inline constexpr std::uint64_t kDuplex = 16;
-inline constexpr std::uint16_t kStatusLinkUp = 1;  ///< VIRTIO_NET_S_LINK_UP
+inline constexpr std::uint64_t kRssMaxKeySize = 17;
+inline constexpr std::uint64_t kRssMaxTable = 18;    ///< rss_max_indirection_table_length
+inline constexpr std::uint64_t kHashTypes = 20;      ///< supported_hash_types
+inline constexpr std::uint16_t kStatusLinkUp = 1;    ///< VIRTIO_NET_S_LINK_UP
+inline constexpr std::uint16_t kStatusAnnounce = 2;  ///< VIRTIO_NET_S_ANNOUNCE
 inline constexpr std::uint32_t kSpeedUnknown = 0xFFFF'FFFF;
 inline constexpr std::uint8_t kDuplexFull = 1;
 }  // namespace net_config
@@ -124,15 +149,53 @@ struct ControlHeader {
   std::uint8_t command;
 };
 namespace control {
-inline constexpr ControlHeader kPromiscuous{0, 0};   ///< VIRTIO_NET_CTRL_RX_PROMISC
-inline constexpr ControlHeader kAllMulticast{0, 1};  ///< VIRTIO_NET_CTRL_RX_ALLMULTI
-inline constexpr ControlHeader kMacTable{1, 0};      ///< VIRTIO_NET_CTRL_MAC_TABLE_SET
-inline constexpr ControlHeader kMacAddress{1, 1};    ///< VIRTIO_NET_CTRL_MAC_ADDR_SET
-inline constexpr ControlHeader kVlanAdd{2, 0};       ///< VIRTIO_NET_CTRL_VLAN_ADD
-inline constexpr ControlHeader kVlanDelete{2, 1};    ///< VIRTIO_NET_CTRL_VLAN_DEL
-inline constexpr ControlHeader kQueuePairs{4, 0};    ///< VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET
-inline constexpr std::uint8_t kOk = 0;               ///< VIRTIO_NET_OK
+inline constexpr ControlHeader kPromiscuous{0, 0};       ///< VIRTIO_NET_CTRL_RX_PROMISC
+inline constexpr ControlHeader kAllMulticast{0, 1};      ///< VIRTIO_NET_CTRL_RX_ALLMULTI
+inline constexpr ControlHeader kMacTable{1, 0};          ///< VIRTIO_NET_CTRL_MAC_TABLE_SET
+inline constexpr ControlHeader kMacAddress{1, 1};        ///< VIRTIO_NET_CTRL_MAC_ADDR_SET
+inline constexpr ControlHeader kVlanAdd{2, 0};           ///< VIRTIO_NET_CTRL_VLAN_ADD
+inline constexpr ControlHeader kVlanDelete{2, 1};        ///< VIRTIO_NET_CTRL_VLAN_DEL
+inline constexpr ControlHeader kQueuePairs{4, 0};        ///< VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET
+inline constexpr ControlHeader kAnnounceAck{3, 0};       ///< VIRTIO_NET_CTRL_ANNOUNCE_ACK
+inline constexpr ControlHeader kRssConfig{4, 1};         ///< VIRTIO_NET_CTRL_MQ_RSS_CONFIG
+inline constexpr ControlHeader kHashConfig{4, 2};        ///< VIRTIO_NET_CTRL_MQ_HASH_CONFIG
+inline constexpr ControlHeader kGuestOffloads{5, 0};     ///< VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET
+inline constexpr ControlHeader kCoalesceTx{6, 0};        ///< VIRTIO_NET_CTRL_NOTF_COAL_TX_SET
+inline constexpr ControlHeader kCoalesceRx{6, 1};        ///< VIRTIO_NET_CTRL_NOTF_COAL_RX_SET
+inline constexpr ControlHeader kCoalesceQueueSet{6, 2};  ///< VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET
+inline constexpr ControlHeader kCoalesceQueueGet{6, 3};  ///< VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET
+inline constexpr ControlHeader kStatsQuery{8, 0};        ///< VIRTIO_NET_CTRL_STATS_QUERY
+inline constexpr ControlHeader kStatsGet{8, 1};          ///< VIRTIO_NET_CTRL_STATS_GET
+inline constexpr std::uint8_t kOk = 0;                   ///< VIRTIO_NET_OK
 }  // namespace control
+
+/// 5.1.6.5.7 Notifications coalescing: of all queues of a direction, or of one.
+struct CoalescingData {
+  Le32 max_packets;
+  Le32 max_usecs;
+};
+struct QueueCoalescingData {
+  Le16 queue;
+  Le16 reserved;
+  CoalescingData coalescing;
+};
+static_assert(sizeof(CoalescingData) == 8 && sizeof(QueueCoalescingData) == 12);
+
+/// virtio 1.4, 5.1.6.5.9 Device statistics: what is asked of one queue, and the head of each part of the
+/// answer.
+struct StatsRequest {
+  Le16 queue;
+  Le16 reserved[3];
+  Le64 types;
+};
+struct StatsReplyHead {
+  std::uint8_t type;
+  std::uint8_t reserved;
+  Le16 queue;
+  Le16 reserved1;
+  Le16 size;  ///< bytes of this part, the head included
+};
+static_assert(sizeof(StatsRequest) == 16 && sizeof(StatsReplyHead) == 8);
 
 /// 5.1.5: VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MAX.
 inline constexpr std::uint16_t kMaxQueuePairs = 0x8000;

@@ -64,7 +64,13 @@ void SimVirtioNet::answer(SimQueue& control, const SimChain& chain) {
 
   SimChain writable = chain;
   std::erase_if(writable.segments, [](const SimSegment& segment) { return !segment.device_writes; });
-  if (!copy_in(writable, std::as_bytes(std::span(&ack, 1)))) return;
+  std::vector<std::uint8_t> answered{ack};
+  if (ack == VIRTIO_NET_OK) answered.insert(answered.end(), command.reply.begin(), command.reply.end());
+  if (answered.size() > writable.writable()) {
+    violation(fmt::format("{} bytes for an answer of {}", writable.writable(), answered.size()));
+    answered.resize(writable.writable());
+  }
+  if (!copy_in(writable, std::as_bytes(std::span(answered)))) return;
   if (knobs.control_wrong_id) {
     control.ring->push_raw(chain.id + 1U, knobs.control_used_length, chain.descriptors);
   } else {
@@ -73,7 +79,7 @@ void SimVirtioNet::answer(SimQueue& control, const SimChain& chain) {
   publish(control);
 }
 
-std::uint8_t SimVirtioNet::execute(const Command& command) {
+std::uint8_t SimVirtioNet::execute(Command& command) {
   switch (command.klass) {
     case VIRTIO_NET_CTRL_RX:
       return set_rx_mode(command);
@@ -82,7 +88,14 @@ std::uint8_t SimVirtioNet::execute(const Command& command) {
     case VIRTIO_NET_CTRL_VLAN:
       return set_vlan(command);
     case VIRTIO_NET_CTRL_MQ:
+      if (command.number != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET) return set_hash(command);
       return set_pairs(command);
+    case VIRTIO_NET_CTRL_GUEST_OFFLOADS:
+      return set_guest_offloads(command);
+    case VIRTIO_NET_CTRL_NOTF_COAL:
+      return set_coalescing(command);
+    case VIRTIO_NET_CTRL_STATS:
+      return statistics(command);
     case VIRTIO_NET_CTRL_ANNOUNCE:
       if (!negotiated(VIRTIO_NET_F_GUEST_ANNOUNCE)) violation("ANNOUNCE_ACK without GUEST_ANNOUNCE");
       registers.status = static_cast<std::uint16_t>(registers.status & ~VIRTIO_NET_S_ANNOUNCE);
@@ -165,7 +178,7 @@ std::uint8_t SimVirtioNet::set_pairs(const Command& command) {
     violation("VQ_PAIRS_SET without MQ");
     return VIRTIO_NET_ERR;
   }
-  if (command.number != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET || command.data.size() != 2) return VIRTIO_NET_ERR;
+  if (command.data.size() != 2) return VIRTIO_NET_ERR;
   const std::uint16_t pairs = to_u16(command.data);
   if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > max_pairs_) {  // virtio 1.2, 5.1.6.5.6.1
     violation(fmt::format("VQ_PAIRS_SET {} of at most {}", pairs, max_pairs_));

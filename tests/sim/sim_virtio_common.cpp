@@ -61,7 +61,8 @@ std::uint64_t SimVirtioDevice::read_common(std::uint64_t offset, unsigned width)
       return feature_select_;
     case VIRTIO_PCI_COMMON_DF: {
       flip_ = !flip_;
-      const std::uint64_t shown = flip_ ? offered_ : offered_ ^ knobs.flipping_features;
+      const std::uint64_t shown =
+          (flip_ ? offered_ : offered_ ^ knobs.flipping_features) & ~knobs.withdrawn_features;
       return feature_select_ < 2 ? static_cast<std::uint32_t>(shown >> (32 * feature_select_)) : 0;
     }
     case VIRTIO_PCI_COMMON_GFSELECT:

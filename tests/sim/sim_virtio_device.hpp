@@ -21,11 +21,12 @@ namespace spinring::sim {
 struct VirtioKnobs {
   bool removed = false;  ///< every register reads as all ones
   bool features_ok_sticks = true;
-  int resets_that_complete = -1;        ///< after so many the status never reads 0 again; -1: all complete
-  int reset_reads = 0;                  ///< status reads after a reset before it shows 0
-  std::uint64_t flipping_features = 0;  ///< bits that change with every read of device_feature
-  int generation_changes = 0;           ///< reads of config_generation that show a new value; -1: all
-  bool refuse_vectors = false;          ///< MSI-X vectors read back as "no vector"
+  int resets_that_complete = -1;         ///< after so many the status never reads 0 again; -1: all complete
+  int reset_reads = 0;                   ///< status reads after a reset before it shows 0
+  std::uint64_t flipping_features = 0;   ///< bits that change with every read of device_feature
+  std::uint64_t withdrawn_features = 0;  ///< no longer shown as offered
+  int generation_changes = 0;            ///< reads of config_generation that show a new value; -1: all
+  bool refuse_vectors = false;           ///< MSI-X vectors read back as "no vector"
   bool answers_control = true;
   std::uint8_t control_ack = 0;  ///< what a good command is answered with
   std::uint32_t control_used_length = 1;

@@ -22,6 +22,11 @@ virtio_net_config SimNetConfig::usual_registers() {
   registers.mtu = 1500;
   registers.speed = 10000;
   registers.duplex = 1;
+  registers.rss_max_key_size = 40;
+  registers.rss_max_indirection_table_length = 128;
+  registers.supported_hash_types = VIRTIO_NET_RSS_HASH_TYPE_IPv4 | VIRTIO_NET_RSS_HASH_TYPE_TCPv4 |
+                                   VIRTIO_NET_RSS_HASH_TYPE_UDPv4 | VIRTIO_NET_RSS_HASH_TYPE_IPv6 |
+                                   VIRTIO_NET_RSS_HASH_TYPE_TCPv6 | VIRTIO_NET_RSS_HASH_TYPE_UDPv6;
   return registers;
 }
 
@@ -104,7 +109,7 @@ bool SimVirtioNet::features_fit() {
     std::uint64_t one_of;
   };
   // virtio 1.2, 5.1.3.1.
-  const std::array<Needs, 17> rules{{
+  const std::array<Needs, 24> rules{{
       {VIRTIO_NET_F_GUEST_TSO4, feature(VIRTIO_NET_F_GUEST_CSUM)},
       {VIRTIO_NET_F_GUEST_TSO6, feature(VIRTIO_NET_F_GUEST_CSUM)},
       {VIRTIO_NET_F_GUEST_ECN, feature(VIRTIO_NET_F_GUEST_TSO4) | feature(VIRTIO_NET_F_GUEST_TSO6)},
@@ -122,6 +127,13 @@ bool SimVirtioNet::features_fit() {
       {VIRTIO_NET_F_RSS, feature(VIRTIO_NET_F_CTRL_VQ)},
       {VIRTIO_NET_F_NOTF_COAL, feature(VIRTIO_NET_F_CTRL_VQ)},
       {VIRTIO_NET_F_RSC_EXT, feature(VIRTIO_NET_F_HOST_TSO4) | feature(VIRTIO_NET_F_HOST_TSO6)},
+      {VIRTIO_NET_F_GUEST_USO4, feature(VIRTIO_NET_F_GUEST_CSUM)},
+      {VIRTIO_NET_F_GUEST_USO6, feature(VIRTIO_NET_F_GUEST_CSUM)},
+      {VIRTIO_NET_F_HOST_USO, feature(VIRTIO_NET_F_CSUM)},
+      {VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, feature(VIRTIO_NET_F_CTRL_VQ)},
+      {VIRTIO_NET_F_HASH_REPORT, feature(VIRTIO_NET_F_CTRL_VQ)},
+      {VIRTIO_NET_F_VQ_NOTF_COAL, feature(VIRTIO_NET_F_CTRL_VQ)},
+      {VIRTIO_NET_F_DEVICE_STATS, feature(VIRTIO_NET_F_CTRL_VQ)},
   }};
   for (const Needs& rule : rules) {
     if (negotiated(rule.bit) && (accepted() & rule.one_of) == 0) {
@@ -202,7 +214,10 @@ void SimVirtioNet::check_rx_chain(const SimChain& chain) {
   if (chain.readable() != 0) violation("RX chain with a device-readable buffer");
   // virtio 1.2, 5.1.6.3.1.
   const bool merged = negotiated(VIRTIO_NET_F_MRG_RXBUF);
-  const std::uint64_t least = merged ? kHeaderBytes : 1526;
+  const bool long_frames = negotiated(VIRTIO_NET_F_GUEST_TSO4) || negotiated(VIRTIO_NET_F_GUEST_TSO6) ||
+                           negotiated(VIRTIO_NET_F_GUEST_UFO) || negotiated(VIRTIO_NET_F_GUEST_USO4) ||
+                           negotiated(VIRTIO_NET_F_GUEST_USO6);
+  const std::uint64_t least = header_bytes() + (merged ? 0 : long_frames ? 65550 : 1514);
   if (chain.writable() < least) {
     violation(fmt::format("RX chain of {} bytes, at least {} needed", chain.writable(), least));
   }
@@ -228,14 +243,14 @@ bool SimVirtioNet::deliver(std::span<const std::byte> frame, unsigned pair, cons
   const Lock lock(mutex_);
   SimQueue* const rx = live_queue(2 * pair);
   if (rx == nullptr) return false;
-  const std::vector<SimChain> chains = take_rx_chains(*rx, kHeaderBytes + frame.size());
+  const std::vector<SimChain> chains = take_rx_chains(*rx, header_bytes() + frame.size());
   note_breakage(*rx);
   if (chains.empty()) return false;
 
-  virtio_net_hdr_v1 header = options.header;
-  header.num_buffers = options.num_buffers.value_or(static_cast<std::uint16_t>(chains.size()));
-  std::vector<std::byte> bytes(kHeaderBytes);
-  std::memcpy(bytes.data(), &header, kHeaderBytes);
+  virtio_net_hdr_v1_hash header{options.header, options.hash_value, options.hash_report, 0};
+  header.hdr.num_buffers = options.num_buffers.value_or(static_cast<std::uint16_t>(chains.size()));
+  std::vector<std::byte> bytes(header_bytes());
+  std::memcpy(bytes.data(), &header, bytes.size());
   bytes.insert(bytes.end(), frame.begin(), frame.end());
 
   std::span<const std::byte> rest = bytes;
@@ -257,13 +272,32 @@ bool SimVirtioNet::deliver(std::span<const std::byte> frame, unsigned pair, cons
   return true;
 }
 
-void SimVirtioNet::check_tx_header(const virtio_net_hdr_v1& header) {
+bool SimVirtioNet::may_segment(std::uint8_t gso_type) const {
+  switch (gso_type) {
+    case VIRTIO_NET_HDR_GSO_TCPV4:
+      return negotiated(VIRTIO_NET_F_HOST_TSO4);
+    case VIRTIO_NET_HDR_GSO_TCPV6:
+      return negotiated(VIRTIO_NET_F_HOST_TSO6);
+    case VIRTIO_NET_HDR_GSO_UDP_L4:
+      return negotiated(VIRTIO_NET_F_HOST_USO);
+    default:
+      return gso_type == VIRTIO_NET_HDR_GSO_NONE;
+  }
+}
+
+void SimVirtioNet::check_tx_header(const virtio_net_hdr_v1& header, std::size_t frame) {
   // virtio 1.2, 5.1.6.2.1.
   if (header.num_buffers != 0) violation("TX header with num_buffers");
   if (!negotiated(VIRTIO_NET_F_CSUM) && header.flags != 0) violation("TX header with flags, without CSUM");
-  const bool segments = negotiated(VIRTIO_NET_F_HOST_TSO4) || negotiated(VIRTIO_NET_F_HOST_TSO6) ||
-                        negotiated(VIRTIO_NET_F_HOST_UFO);
-  if (!segments && header.gso_type != VIRTIO_NET_HDR_GSO_NONE) violation("TX header with gso_type");
+  if ((header.flags & ~VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0) violation("TX header with unknown flags");
+  const bool fills = (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
+  if (fills && std::size_t{header.csum_start} + header.csum_offset + 2 > frame) {
+    violation("TX header with a checksum outside the frame");
+  }
+  if (!may_segment(header.gso_type)) violation(fmt::format("TX header with gso_type {}", header.gso_type));
+  if (header.gso_type == VIRTIO_NET_HDR_GSO_NONE) return;
+  if (!fills) violation("TX header with gso_type, without NEEDS_CSUM");
+  if (header.gso_size == 0) violation("TX header with gso_type, without gso_size");
 }
 
 std::optional<SentFrame> SimVirtioNet::fetch(unsigned pair) {
@@ -277,15 +311,15 @@ std::optional<SentFrame> SimVirtioNet::fetch(unsigned pair) {
   if (chain->writable() != 0) violation("TX chain with a device-writable buffer");
   std::optional<std::vector<std::byte>> bytes = copy_out(*chain);
   if (!bytes) return std::nullopt;
-  if (bytes->size() <= kHeaderBytes) {
+  if (bytes->size() <= header_bytes()) {
     violation(fmt::format("TX chain of {} bytes: no frame behind the header", bytes->size()));
     ask_for_reset();  // as QEMU does: "virtio-net header not in first element"
     return std::nullopt;
   }
   SentFrame sent;
-  std::memcpy(&sent.header, bytes->data(), kHeaderBytes);
-  check_tx_header(sent.header);
-  sent.bytes.assign(bytes->begin() + kHeaderBytes, bytes->end());
+  std::memcpy(&sent.header, bytes->data(), sizeof sent.header);
+  sent.bytes.assign(bytes->begin() + static_cast<std::ptrdiff_t>(header_bytes()), bytes->end());
+  check_tx_header(sent.header, sent.bytes.size());
   sent.segments = chain->segments.size();
   sent.chain = std::move(*chain);
   return sent;

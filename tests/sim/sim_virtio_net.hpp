@@ -3,10 +3,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/sim_virtio_device.hpp"
@@ -43,12 +45,27 @@ struct SentFrame {
 /// How a received frame is delivered; the defaults are honest.
 struct DeliverOptions {
   virtio_net_hdr_v1 header{};
+  std::uint32_t hash_value = 0;                 ///< with HASH_REPORT
+  std::uint16_t hash_report = 0;                ///< VIRTIO_NET_HASH_REPORT_*
   std::optional<std::uint16_t> num_buffers;     ///< what the header says instead of the truth
   std::optional<std::uint32_t> used_id;         ///< of the first used entry
   std::optional<std::uint32_t> used_length;     ///< of the first used entry
   std::optional<std::uint32_t> buffers_pushed;  ///< used entries really written: fewer than the frame took
   bool publish = true;                          ///< false: the driver is not told yet
 };
+
+/// What RSS_CONFIG or HASH_CONFIG said (virtio 1.2, 5.1.6.5.7 and 5.1.6.5.6.4).
+struct HashState {
+  bool steers = false;  ///< RSS_CONFIG
+  std::uint32_t types = 0;
+  std::uint16_t unclassified = 0;
+  std::vector<std::uint16_t> table;
+  std::uint16_t max_tx_vq = 0;
+  std::vector<std::uint8_t> key;
+};
+
+/// max_packets and max_usecs.
+using CoalescingPair = std::pair<std::uint32_t, std::uint32_t>;
 
 /// What the control queue was told.
 struct ControlState {
@@ -61,6 +78,9 @@ struct ControlState {
   std::set<std::uint16_t> vlans;
   std::uint16_t active_pairs = 1;
   std::uint64_t announce_acks = 0;
+  std::optional<std::uint64_t> guest_offloads;
+  std::optional<HashState> hash;
+  std::map<unsigned, CoalescingPair> coalescing;  ///< by queue
   std::uint64_t commands = 0;
   std::uint64_t refused = 0;
 };
@@ -69,7 +89,12 @@ struct ControlState {
 /// what went out. Every step is explicit and atomic; a SimRunner makes the steps on a thread of its own.
 class SimVirtioNet final : public SimVirtioDevice {
  public:
+  /// Of the header before each frame without HASH_REPORT.
   static constexpr std::size_t kHeaderBytes = sizeof(virtio_net_hdr_v1);
+  /// Of the header before each frame, as negotiated (virtio 1.2, 5.1.6).
+  [[nodiscard]] std::size_t header_bytes() const {
+    return negotiated(VIRTIO_NET_F_HASH_REPORT) ? sizeof(virtio_net_hdr_v1_hash) : sizeof(virtio_net_hdr_v1);
+  }
 
   explicit SimVirtioNet(const SimNetConfig& config = {});
 
@@ -97,6 +122,23 @@ class SimVirtioNet final : public SimVirtioDevice {
   [[nodiscard]] SimQueue& tx_queue(unsigned pair = 0) { return queue(2 * pair + 1); }
   [[nodiscard]] unsigned control_queue() const;
 
+  /// The pair that a frame goes to, and its hash with the report's number, as RSS says
+  /// (virtio 1.2, 5.1.6.4.3).
+  struct Steering {
+    unsigned pair = 0;
+    std::uint32_t hash = 0;
+    std::uint16_t report = 0;
+  };
+  [[nodiscard]] Steering steer(std::span<const std::byte> frame) const;
+  /// Delivers by steer().
+  bool deliver_steered(std::span<const std::byte> frame);
+  /// What STATS_GET answers about a queue instead of counters that name it: for broken devices.
+  std::optional<std::vector<std::uint8_t>> stats_answer;
+  /// The value of a counter in STATS_GET's answers: the queue, the part's type, the counter's number in it.
+  [[nodiscard]] static std::uint64_t stats_value(unsigned queue, unsigned type, unsigned counter) {
+    return 1000000ULL * queue + 1000ULL * type + counter;
+  }
+
   /// Link up or down; the driver is told.
   void set_link(bool up);
   /// Asks the driver to announce itself.
@@ -119,6 +161,7 @@ class SimVirtioNet final : public SimVirtioDevice {
     std::uint8_t klass = 0;
     std::uint8_t number = 0;
     std::vector<std::uint8_t> data;
+    std::vector<std::uint8_t> reply{};  ///< command-specific-result
   };
 
   [[nodiscard]] SimQueue* live_queue(unsigned index);
@@ -126,17 +169,26 @@ class SimVirtioNet final : public SimVirtioDevice {
   [[nodiscard]] std::optional<std::vector<std::byte>> copy_out(const SimChain& chain);
   [[nodiscard]] std::vector<SimChain> take_rx_chains(SimQueue& queue, std::size_t bytes);
   void check_rx_chain(const SimChain& chain);
-  void check_tx_header(const virtio_net_hdr_v1& header);
+  void check_tx_header(const virtio_net_hdr_v1& header, std::size_t frame);
+  [[nodiscard]] bool may_segment(std::uint8_t gso_type) const;
 
   // sim_net_control.cpp
   void serve_control();
   void answer(SimQueue& queue, const SimChain& chain);
-  [[nodiscard]] std::uint8_t execute(const Command& command);
+  [[nodiscard]] std::uint8_t execute(Command& command);
   [[nodiscard]] std::uint8_t set_rx_mode(const Command& command);
   [[nodiscard]] std::uint8_t set_mac(const Command& command);
   [[nodiscard]] std::uint8_t set_mac_table(const Command& command);
   [[nodiscard]] std::uint8_t set_vlan(const Command& command);
   [[nodiscard]] std::uint8_t set_pairs(const Command& command);
+
+  // sim_net_features.cpp
+  [[nodiscard]] std::uint8_t set_hash(const Command& command);
+  [[nodiscard]] std::uint8_t set_guest_offloads(const Command& command);
+  [[nodiscard]] std::uint8_t set_coalescing(Command& command);
+  [[nodiscard]] std::uint8_t queue_coalescing(Command& command);
+  [[nodiscard]] std::uint8_t statistics(Command& command);
+  [[nodiscard]] std::uint64_t stats_types() const;
 
   std::uint16_t max_pairs_;
   ControlState control_;

@@ -8,6 +8,7 @@
 
 #include "base/fd.hpp"
 #include "mempool/memory.hpp"
+#include "pmd/errors.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/vhost_user/channel.hpp"
 #include "pmd/virtio/vhost_user/config.hpp"
@@ -48,6 +49,11 @@ class VhostUserTransport final : public Transport {
   [[nodiscard]] bool enables_pairs_itself() const noexcept override { return true; }
   [[nodiscard]] Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
                                               const QueueAddresses& addresses) override;
+
+  /// RING_RESET is never offered here.
+  [[nodiscard]] Result<void> reset_queue(std::uint16_t /*index*/) override {
+    return fail(Errc::kUnsupported, "resetting one queue", name());
+  }
 
   [[nodiscard]] std::uint8_t read_device8(std::uint64_t offset) const override;
   [[nodiscard]] std::uint16_t read_device16(std::uint64_t offset) const override;

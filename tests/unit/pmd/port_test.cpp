@@ -96,6 +96,14 @@ static_assert(virtio::select_tx_path<SpinringPackets>(kPlain).name == "virtio sp
 constexpr FeatureSet kPackedInOrder = kPlain.with(Feature::kRingPacked).with(Feature::kInOrder);
 static_assert(virtio::select_rx_path<SpinringPackets>(kPackedInOrder).name == "virtio packed rx in-order");
 static_assert(virtio::select_tx_path<SpinringPackets>(kPackedInOrder).name == "virtio packed tx in-order");
+constexpr FeatureSet kChecksums = kPlain.with(Feature::kGuestChecksum).with(Feature::kChecksum);
+static_assert(virtio::select_rx_path<SpinringPackets>(kChecksums).name == "virtio split rx offloads");
+static_assert(virtio::select_tx_path<SpinringPackets>(kChecksums).name == "virtio split tx offloads");
+constexpr FeatureSet kHashes = kPackedInOrder.with(Feature::kMergeableRx).with(Feature::kHashReport);
+static_assert(virtio::select_rx_path<SpinringPackets>(kHashes).name ==
+              "virtio packed rx in-order mergeable offloads hash");
+static_assert(virtio::select_tx_path<SpinringPackets>(kHashes).name ==
+              "virtio packed tx in-order offloads hash");
 
 TEST(PathTable, EachRowIsFoundByItsOwnFeatures) {
   std::set<std::string_view> names;

@@ -47,9 +47,33 @@ EXPECT_SAME_FIELD(NetHeader, csum_start, virtio_net_hdr_v1, csum_start);
 EXPECT_SAME_FIELD(NetHeader, csum_offset, virtio_net_hdr_v1, csum_offset);
 EXPECT_SAME_FIELD(NetHeader, num_buffers, virtio_net_hdr_v1, num_buffers);
 
+static_assert(sizeof(HashHeader) == sizeof(virtio_net_hdr_v1_hash));
+EXPECT_SAME_FIELD(HashHeader, net, virtio_net_hdr_v1_hash, hdr);
+EXPECT_SAME_FIELD(HashHeader, hash_value, virtio_net_hdr_v1_hash, hash_value);
+EXPECT_SAME_FIELD(HashHeader, hash_report, virtio_net_hdr_v1_hash, hash_report);
+EXPECT_SAME_FIELD(HashHeader, padding, virtio_net_hdr_v1_hash, padding);
+static_assert(net_header::kNeedsChecksum == VIRTIO_NET_HDR_F_NEEDS_CSUM);
+static_assert(net_header::kDataValid == VIRTIO_NET_HDR_F_DATA_VALID);
+static_assert(net_header::kGsoTcp4 == VIRTIO_NET_HDR_GSO_TCPV4);
+static_assert(net_header::kGsoTcp6 == VIRTIO_NET_HDR_GSO_TCPV6);
+static_assert(net_header::kGsoUdp == VIRTIO_NET_HDR_GSO_UDP_L4);
+static_assert(net_header::kHashReportMost == VIRTIO_NET_HASH_REPORT_UDPv6_EX);
+
 static_assert(sizeof(ControlHeader) == sizeof(virtio_net_ctrl_hdr));
 EXPECT_SAME_FIELD(ControlHeader, command_class, virtio_net_ctrl_hdr, klass);
 EXPECT_SAME_FIELD(ControlHeader, command, virtio_net_ctrl_hdr, cmd);
+
+static_assert(sizeof(CoalescingData) == sizeof(virtio_net_ctrl_coal));
+EXPECT_SAME_FIELD(CoalescingData, max_packets, virtio_net_ctrl_coal, max_packets);
+EXPECT_SAME_FIELD(CoalescingData, max_usecs, virtio_net_ctrl_coal, max_usecs);
+EXPECT_SAME_FIELD(QueueCoalescingData, queue, virtio_net_ctrl_coal_vq, vqn);
+EXPECT_SAME_FIELD(QueueCoalescingData, coalescing, virtio_net_ctrl_coal_vq, coal);
+EXPECT_SAME_FIELD(StatsReplyHead, type, virtio_net_stats_reply_hdr, type);
+EXPECT_SAME_FIELD(StatsReplyHead, queue, virtio_net_stats_reply_hdr, vq_index);
+EXPECT_SAME_FIELD(StatsReplyHead, size, virtio_net_stats_reply_hdr, size);
+static_assert(kRssIpv4 == VIRTIO_NET_RSS_HASH_TYPE_IPv4 && kRssTcpIpv4 == VIRTIO_NET_RSS_HASH_TYPE_TCPv4 &&
+              kRssUdpIpv4 == VIRTIO_NET_RSS_HASH_TYPE_UDPv4 && kRssIpv6 == VIRTIO_NET_RSS_HASH_TYPE_IPv6 &&
+              kRssTcpIpv6 == VIRTIO_NET_RSS_HASH_TYPE_TCPv6 && kRssUdpIpv6 == VIRTIO_NET_RSS_HASH_TYPE_UDPv6);
 
 /// A register of the common configuration: its place and width are those of the field.
 template <class Register>
@@ -106,6 +130,29 @@ TEST(Layout, FeatureBits) {
   EXPECT_TRUE(is_bit(Feature::kAccessPlatform, VIRTIO_F_ACCESS_PLATFORM));
   EXPECT_TRUE(is_bit(Feature::kOrderPlatform, VIRTIO_F_ORDER_PLATFORM));
   EXPECT_TRUE(is_bit(Feature::kSpeedDuplex, VIRTIO_NET_F_SPEED_DUPLEX));
+  EXPECT_TRUE(is_bit(Feature::kRingReset, VIRTIO_F_RING_RESET));
+}
+
+TEST(Layout, FeatureBitsOfOffloads) {
+  const auto is_bit = [](Feature feature, unsigned bit) {
+    return static_cast<std::uint64_t>(feature) == 1ULL << bit;
+  };
+  EXPECT_TRUE(is_bit(Feature::kChecksum, VIRTIO_NET_F_CSUM));
+  EXPECT_TRUE(is_bit(Feature::kGuestChecksum, VIRTIO_NET_F_GUEST_CSUM));
+  EXPECT_TRUE(is_bit(Feature::kControlGuestOffloads, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
+  EXPECT_TRUE(is_bit(Feature::kGuestTso4, VIRTIO_NET_F_GUEST_TSO4));
+  EXPECT_TRUE(is_bit(Feature::kGuestTso6, VIRTIO_NET_F_GUEST_TSO6));
+  EXPECT_TRUE(is_bit(Feature::kHostTso4, VIRTIO_NET_F_HOST_TSO4));
+  EXPECT_TRUE(is_bit(Feature::kHostTso6, VIRTIO_NET_F_HOST_TSO6));
+  EXPECT_TRUE(is_bit(Feature::kGuestAnnounce, VIRTIO_NET_F_GUEST_ANNOUNCE));
+  EXPECT_TRUE(is_bit(Feature::kDeviceStats, VIRTIO_NET_F_DEVICE_STATS));
+  EXPECT_TRUE(is_bit(Feature::kQueueCoalescing, VIRTIO_NET_F_VQ_NOTF_COAL));
+  EXPECT_TRUE(is_bit(Feature::kNotifyCoalescing, VIRTIO_NET_F_NOTF_COAL));
+  EXPECT_TRUE(is_bit(Feature::kGuestUso4, VIRTIO_NET_F_GUEST_USO4));
+  EXPECT_TRUE(is_bit(Feature::kGuestUso6, VIRTIO_NET_F_GUEST_USO6));
+  EXPECT_TRUE(is_bit(Feature::kHostUso, VIRTIO_NET_F_HOST_USO));
+  EXPECT_TRUE(is_bit(Feature::kHashReport, VIRTIO_NET_F_HASH_REPORT));
+  EXPECT_TRUE(is_bit(Feature::kRss, VIRTIO_NET_F_RSS));
 }
 
 TEST(Layout, DeviceConfiguration) {
@@ -116,6 +163,10 @@ TEST(Layout, DeviceConfiguration) {
   EXPECT_EQ(net_config::kSpeed, offsetof(virtio_net_config, speed));
   EXPECT_EQ(net_config::kDuplex, offsetof(virtio_net_config, duplex));
   EXPECT_EQ(net_config::kStatusLinkUp, VIRTIO_NET_S_LINK_UP);
+  EXPECT_EQ(net_config::kStatusAnnounce, VIRTIO_NET_S_ANNOUNCE);
+  EXPECT_EQ(net_config::kRssMaxKeySize, offsetof(virtio_net_config, rss_max_key_size));
+  EXPECT_EQ(net_config::kRssMaxTable, offsetof(virtio_net_config, rss_max_indirection_table_length));
+  EXPECT_EQ(net_config::kHashTypes, offsetof(virtio_net_config, supported_hash_types));
   EXPECT_EQ(kMaxQueuePairs, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MAX);
 }
 

@@ -32,6 +32,16 @@ const std::vector<Known> kKnown{{VIRTIO_NET_F_MAC, 0},
                                 {VIRTIO_F_RING_PACKED, 0},
                                 {VIRTIO_F_IN_ORDER, 0}};
 
+/// Those that choose no path: commands and the reset of single queues.
+const std::vector<Known> kFurther{
+    {VIRTIO_NET_F_CTRL_VQ, 0},
+    {VIRTIO_NET_F_STATUS, 0},
+    {VIRTIO_NET_F_GUEST_ANNOUNCE, feature(VIRTIO_NET_F_CTRL_VQ) | feature(VIRTIO_NET_F_STATUS)},
+    {VIRTIO_NET_F_NOTF_COAL, feature(VIRTIO_NET_F_CTRL_VQ)},
+    {VIRTIO_NET_F_VQ_NOTF_COAL, feature(VIRTIO_NET_F_CTRL_VQ)},
+    {VIRTIO_NET_F_DEVICE_STATS, feature(VIRTIO_NET_F_CTRL_VQ)},
+    {VIRTIO_F_RING_RESET, 0}};
+
 RigConfig offering(std::uint64_t features) {
   RigConfig config;
   config.ring_size = 64;
@@ -80,11 +90,36 @@ TEST(Negotiation, EverySubsetOfTheFeaturesWorks) {
   }
 }
 
+TEST(Negotiation, EverySubsetOfTheFeaturesOfCommandsWorks) {
+  const auto memory = take_memory(256U << 10);
+  for (std::uint32_t subset = 0; subset < (1U << kFurther.size()); ++subset) {
+    std::uint64_t offered = feature(VIRTIO_F_VERSION_1);
+    for (std::size_t i = 0; i < kFurther.size(); ++i) {
+      if (((subset >> i) & 1U) != 0) offered |= feature(kFurther[i].bit);
+    }
+    std::uint64_t wanted = feature(VIRTIO_F_VERSION_1);
+    for (const Known& known : kFurther) {
+      if ((offered & feature(known.bit)) != 0 && (offered & known.needs) == known.needs) {
+        wanted |= feature(known.bit);
+      }
+    }
+    RigConfig config = offering(offered);
+    config.ring_size = 16;
+    config.packets = 32;
+    config.memory = memory;
+    Rig rig(config);
+    ASSERT_NO_FATAL_FAILURE(rig.open_and_start()) << std::hex << offered;
+    ASSERT_EQ(rig.device.accepted(), wanted) << std::hex << offered;
+    ASSERT_NO_FATAL_FAILURE(expect_traffic(rig)) << std::hex << offered;
+  }
+}
+
 TEST(Negotiation, FeaturesThatTheDriverDoesNotKnowAreLeft) {
   Rig rig(offering(kAllFeatures));
   ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
   std::uint64_t known = feature(VIRTIO_F_VERSION_1);
   for (const Known& entry : kKnown) known |= feature(entry.bit);
+  for (const Known& entry : kFurther) known |= feature(entry.bit);
   EXPECT_EQ(rig.device.accepted(), known) << std::hex << rig.device.accepted();
   expect_traffic(rig);
 }
@@ -180,7 +215,7 @@ TEST(PortInfo, ADeviceWithoutAnAddressGetsOneOfItsOwn) {
   ASSERT_OK(rig.open());
   const MacAddress mac = rig.port->info().mac;
   EXPECT_EQ(mac[0] & 0x03, 0x02) << "locally administered, unicast: " << to_string(mac);
-  EXPECT_EQ(rig.port->info().max_mtu, 1500);
+  EXPECT_EQ(rig.port->info().max_mtu, 65517) << "a device that names no MTU takes any";
   EXPECT_EQ(rig.port->info().max_rx_queues, 1);
   EXPECT_EQ(rig.port->link(), (LinkState{true, 0, true})) << "no STATUS: always up";
 }

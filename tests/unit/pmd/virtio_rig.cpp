@@ -76,6 +76,7 @@ PortConfig<SpinringPackets> Rig::port_config() {
   PortConfig<SpinringPackets> config;
   config.rx.assign(config_.queues, {config_.ring_size, cache.get()});
   config.tx.assign(config_.queues, {config_.ring_size, cache.get()});
+  config.offloads = config_.offloads;
   return config;
 }
 
@@ -131,12 +132,17 @@ Bytes bytes_of(mempool::Packet* head) {
   return bytes;
 }
 
-Frames Rig::receive(std::uint16_t queue, std::size_t most) {
+std::vector<mempool::Packet*> Rig::receive_packets(std::uint16_t queue, std::size_t most) {
   std::vector<mempool::Packet*> packets(most);
   const std::uint16_t count = port->rx(queue).burst(packets);
   EXPECT_LE(count, most);
+  packets.resize(std::min<std::size_t>(count, most));
+  return packets;
+}
+
+Frames Rig::receive(std::uint16_t queue, std::size_t most) {
   Frames frames;
-  for (mempool::Packet* head : std::span(packets).first(count)) {
+  for (mempool::Packet* head : receive_packets(queue, most)) {
     frames.push_back(bytes_of(head));
     cache->put_chain(head);
   }

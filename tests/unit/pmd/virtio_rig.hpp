@@ -35,6 +35,7 @@ struct RigConfig {
   std::uint16_t buffer_length = 2304;
   std::uint16_t ring_size = 0;
   std::uint16_t queues = 1;
+  Offloads offloads{};
   std::size_t memory_bytes = 2U << 20;
   /// Memory that several rigs use one after the other (taking it from the kernel is what costs time).
   std::shared_ptr<mempool::Memory> memory;
@@ -71,6 +72,8 @@ class Rig {
   bool send(mempool::Packet* packet, std::uint16_t queue = 0);
   /// Receives up to `most` frames in one burst, checks that each lies in its buffers, gives the packets back.
   Frames receive(std::uint16_t queue = 0, std::size_t most = 64);
+  /// The same, and the packets are the caller's: for what is noted in them.
+  std::vector<mempool::Packet*> receive_packets(std::uint16_t queue = 0, std::size_t most = 64);
   /// Finished TX packets come back.
   void reclaim(std::uint16_t queue = 0);
   /// Frames that the device saw.
