@@ -197,16 +197,27 @@ static_assert((PoolCache::kMostRecycled & (PoolCache::kMostRecycled - 1)) == 0);
 
 inline void PoolCache::recycle(std::span<Packet* const> packets) noexcept {
   if constexpr (kPoolDebug) return put(packets);  // each goes through the books
-  for (std::size_t i = 0; i < packets.size(); ++i) {
-    if (recycled() == kMostRecycled || !is_own(packets[i])) [[unlikely]]
-      return put(packets.subspan(i));
-    recycled_[recycled_tail_++ & (kMostRecycled - 1)] = packets[i];
+  const std::size_t room = std::min<std::size_t>(packets.size(), kMostRecycled - recycled());
+  const std::uint32_t at = recycled_tail_ & (kMostRecycled - 1);
+  const std::size_t before_wrap = std::min<std::size_t>(room, kMostRecycled - at);
+  if (copy_pointers(&recycled_[at], packets.data(), before_wrap, RangeCheck(first_, last_)) &&
+      copy_pointers(recycled_.data(), packets.data() + before_wrap, room - before_wrap,
+                    RangeCheck(first_, last_))) [[likely]] {
+    recycled_tail_ += static_cast<std::uint32_t>(room);
+    if (room != packets.size()) [[unlikely]]
+      put(packets.subspan(room));
+  } else {
+    put(packets);  // some are another pool's
   }
 }
 
 inline std::size_t PoolCache::take_recycled(Packet** out, std::size_t count) noexcept {
   const std::size_t taken = std::min<std::size_t>(count, recycled());
-  for (std::size_t i = 0; i < taken; ++i) out[i] = recycled_[recycled_head_++ & (kMostRecycled - 1)];
+  const std::uint32_t at = recycled_head_ & (kMostRecycled - 1);
+  const std::size_t before_wrap = std::min<std::size_t>(taken, kMostRecycled - at);
+  copy_pointers(out, &recycled_[at], before_wrap);
+  if (taken != before_wrap) copy_pointers(out + before_wrap, recycled_.data(), taken - before_wrap);
+  recycled_head_ += static_cast<std::uint32_t>(taken);
   return taken;
 }
 

@@ -100,8 +100,7 @@ std::uint16_t ControlQueue::await_answer() {
       [&] {
         answers = std::visit(
             [](auto& ring) {
-              Completion<std::byte> done{};
-              const std::uint16_t found = ring.harvest(&done, 1, Unseen{});
+              const std::uint16_t found = ring.harvest(1, Unseen{}, [](auto&&...) {});
               return ring.bad_completions() != 0 ? kBroken : found;
             },
             ring_);

@@ -42,8 +42,8 @@ class PackedRing {
       : descriptors_(reinterpret_cast<PackedDescriptor*>(block.data())),
         driver_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::driver(size))),
         device_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::device(size))),
-        lengths_(F.in_order && !F.chains ? std::make_unique<std::uint32_t[]>(size) : nullptr),
-        book_(size),
+        entries_(std::make_unique<Entry[]>(size)),
+        book_(entries_.get(), size),
         block_(std::move(block)) {
     store_relaxed(driver_->flags, kEventDisable);
   }
@@ -59,85 +59,80 @@ class PackedRing {
 
   // --- Offering
 
-  /// A buffer of one descriptor; free() > 0. The device sees it after publish().
-  void post(Packet& packet, Iova address, std::uint32_t length, std::uint16_t flags) noexcept {
-    const std::uint16_t id = next_id();
-    book_.enter(id, packet, 1);
-    write({address, length, flags}, id);
+  /// Buffers of one descriptor, up to `most` (at most free()): `next` fills in each, false ends it. Returns
+  /// how many. The device sees them after publish().
+  template <class Next>
+  std::uint16_t post(std::uint16_t most, std::uint16_t flags, Next next) noexcept {
+    Book book = book_;
+    Writer writer = writer_;
+    Posting<Packet> buffer;
+    std::uint16_t posted = 0;
+    for (; posted < most && next(buffer); ++posted) {
+      const std::uint16_t id = next_id(book, writer);
+      book.enter(id, buffer.packet, 1);
+      write(book, writer, {buffer.address, buffer.length, flags}, id);
+    }
+    book_ = book;
+    writer_ = writer;
+    return posted;
   }
   /// A buffer of several descriptors, pieces.size() <= free(). 2.8.6: its id stands in the last one.
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
-    const std::uint16_t id = next_id();
-    book_.enter(id, packet, static_cast<std::uint16_t>(pieces.size()));
+    const std::uint16_t id = next_id(book_, writer_);
+    book_.enter(id, &packet, static_cast<std::uint16_t>(pieces.size()));
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
-      write({pieces[i].address, pieces[i].length,
+      write(book_, writer_,
+            {pieces[i].address, pieces[i].length,
              static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext))},
             id);
     }
   }
   /// 2.8.13: the device sees the first flags no earlier than all else. Pairs with its read of those flags.
   void publish() noexcept {
-    if (first_ == nullptr) return;
-    store_release(first_->tail, first_tail_);
-    first_ = nullptr;
+    if (writer_.first == nullptr) return;
+    store_release(writer_.first->tail, writer_.first_tail);
+    writer_.first = nullptr;
   }
   /// Whether the device asks to be told of what was just published. 2.8.14: what was published is visible
   /// before the device's event suppression is read; pairs with the device, which enables events and then
   /// looks at the ring once more.
   [[nodiscard]] bool must_notify() noexcept {
     full_fence();
-    notified_ = avail_.index;
+    notified_ = writer_.at.index;
     return (load_relaxed(device_->flags) & kEventFlagsMask) != kEventDisable;
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (notified_ == avail_.index || (load_relaxed(device_->flags) & kEventFlagsMask) == kEventDisable)
+    if (notified_ == writer_.at.index || (load_relaxed(device_->flags) & kEventFlagsMask) == kEventDisable)
       return false;
-    notified_ = avail_.index;
+    notified_ = writer_.at.index;
     return true;
   }
   /// What the doorbell is to say behind the queue's number when notifications carry data (2.8.19): offset and
   /// wrap counter.
   [[nodiscard]] std::uint16_t notification_data() const noexcept {
-    return static_cast<std::uint16_t>(ring_slot(avail_.index, book_.mask()) |
-                                      (avail_.wrap(book_.size()) ? 0x8000U : 0U));
+    return static_cast<std::uint16_t>(ring_slot(writer_.at.index, book_.mask()) |
+                                      (writer_.at.wrap(book_.size()) ? 0x8000U : 0U));
   }
 
   // --- Completions
 
-  /// Takes up to `most` completions into `out`, returns how many, or kBroken. A completion of an id that the
-  /// device may not name is counted and left out. `show` sees each packet early, so as to fetch its lines (it
-  /// may be shown a wrong packet or none). 2.8.13: what a descriptor says is read no earlier than its flags;
-  /// pairs with the device's release of them.
-  template <class Show>
-  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most, Show show) noexcept {
-    std::uint16_t found = 0;
-    while (found < most && book_.held() != 0) {
-      Completion<Packet> next{nullptr, 0};
-      if constexpr (F.in_order) {
-        if (batch_left_ == 0 && !read_batch()) break;
-        next = next_in_order();
-      } else {
-        const PackedTail tail = read_used();
-        if (!tail.used(used_.wrap(book_.size()))) break;
-        next = {book_.claim(tail.id), tail.length};
-        if (next.packet == nullptr) [[unlikely]] {
-          bad_completions_.add(1);
-          // How many descriptors it stands for is told by the id alone.
-          if constexpr (F.chains) return kBroken;
-          ++used_.index;
-          continue;
-        }
-        used_.index = static_cast<std::uint16_t>(used_.index + book_.descriptors(tail.id));
-      }
-      if (broken_) [[unlikely]]
-        return kBroken;
-      show(next.packet);
-      out[found++] = next;
+  /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
+  /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
+  /// packet early, so as to fetch its lines. 2.8.13: what a descriptor says is read no earlier than its
+  /// flags; pairs with the device's release of them.
+  template <class Show, class Sink>
+  [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
+    if (broken_) [[unlikely]]
+      return kBroken;
+    const auto count = std::min(most, book_.held());
+    if constexpr (F.in_order) {
+      return take_in_order(count, show, sink);
+    } else {
+      return take_in_any_order(count, show, sink);
     }
-    return broken_ ? kBroken : found;
   }
 
   /// The device was reset: hands every packet that it held to `take`.
@@ -147,87 +142,144 @@ class PackedRing {
   }
 
  private:
+  /// By id: the buffer. In order, an id is the slot of the buffer's first descriptor.
+  struct Entry {
+    Packet* packet = nullptr;
+    std::uint32_t length = 0;  ///< RX in order: the bytes that were offered
+    std::uint16_t descriptors = 0;
+  };
+  using Book = RingBook<Packet, F, Entry>;
   /// A free-running position; the wrap counter (2.8.1) is the bit above the slot's, inverted: it starts at 1.
   struct Position {
     std::uint16_t index = 0;
     [[nodiscard]] bool wrap(std::uint16_t size) const noexcept { return (index & size) == 0; }
   };
+  struct Writer {
+    Position at;                        ///< where the next descriptor is written
+    PackedDescriptor* first = nullptr;  ///< posted and not published: its flags are held back
+    std::uint64_t first_tail = 0;
+  };
+  /// In order: buffers that the device used with one descriptor.
+  struct Batch {
+    std::uint32_t length = 0;  ///< of the last
+    std::uint16_t left = 0;    ///< not taken yet
+  };
 
   /// The slot's own number, or another while that is in flight (a device that completes out of order).
-  [[nodiscard]] std::uint16_t next_id() noexcept {
-    const std::uint16_t id = ring_slot(avail_.index, book_.mask());
+  [[nodiscard]] static std::uint16_t next_id(Book& book, const Writer& writer) noexcept {
+    const std::uint16_t id = ring_slot(writer.at.index, book.mask());
     if constexpr (F.in_order) return id;
-    return book_.is_free(id) ? id : book_.any_free();
+    return book.is_free(id) ? id : book.any_free();
   }
-  void write(const Piece& piece, std::uint16_t id) noexcept {
-    const std::uint16_t slot = ring_slot(avail_.index, book_.mask());
-    const std::uint16_t flags = avail_.wrap(book_.size()) ? kPackedAvail : kPackedUsed;  // 2.8.1
+  void write(const Book& book, Writer& writer, const Piece& piece, std::uint16_t id) noexcept {
+    const std::uint16_t slot = ring_slot(writer.at.index, book.mask());
+    const std::uint16_t flags = writer.at.wrap(book.size()) ? kPackedAvail : kPackedUsed;  // 2.8.1
     PackedDescriptor& descriptor = descriptors_[slot];
     descriptor.address = to_u64(piece.address);
-    if constexpr (F.in_order && !F.chains) lengths_[slot] = piece.length;
+    if constexpr (F.in_order && !F.chains) book.entry(slot).length = piece.length;
     const std::uint64_t tail =
         PackedTail{piece.length, id, static_cast<std::uint16_t>(piece.flags | flags)}.pack();
-    if (first_ == nullptr) {
-      first_ = &descriptor;
-      first_tail_ = tail;
+    if (writer.first == nullptr) [[unlikely]] {
+      writer.first = &descriptor;
+      writer.first_tail = tail;
     } else {
       store_relaxed(descriptor.tail, tail);
     }
-    ++avail_.index;
+    ++writer.at.index;
   }
-  [[nodiscard]] PackedTail read_used() const noexcept {
-    return PackedTail::unpack(load_acquire(descriptors_[ring_slot(used_.index, book_.mask())].tail));
+  [[nodiscard]] PackedTail read_used(Position at) const noexcept {
+    return PackedTail::unpack(load_acquire(descriptors_[ring_slot(at.index, book_.mask())].tail));
   }
 
-  /// 2.8.11 (in order): the next used descriptor names the last buffer of a batch; those before it were used
-  /// as well. False: none waits.
-  [[nodiscard]] bool read_batch() noexcept {
-    const PackedTail tail = read_used();
-    if (!tail.used(used_.wrap(book_.size()))) return false;
-    batch_length_ = tail.length;
-    batch_left_ = 1;
-    if (tail.id != ring_slot(used_.index, book_.mask())) [[unlikely]]
-      count_batch(tail.id);
-    return true;
+  template <class Show, class Sink>
+  std::uint16_t take_in_any_order(std::uint16_t count, Show show, Sink sink) noexcept {
+    Book book = book_;
+    Position used = used_;
+    std::uint16_t found = 0;
+    while (found < count) {
+      const PackedTail tail = read_used(used);
+      if (!tail.used(used.wrap(book.size()))) break;
+      Packet* const packet = book.claim(tail.id);
+      if (packet == nullptr) [[unlikely]] {
+        bad_completions_.add(1);
+        broken_ = F.chains;  // how many descriptors it stands for is told by the id alone
+        if (broken_) break;
+        ++used.index;
+        continue;
+      }
+      const std::uint16_t descriptors = book.descriptors(tail.id);
+      used.index = static_cast<std::uint16_t>(used.index + descriptors);
+      show(*packet);
+      sink(packet, tail.length, descriptors);
+      ++found;
+    }
+    book_ = book;
+    used_ = used;
+    return told(found);
   }
-  /// Buffers up to and with that of `last`, by the driver's own book; none has it: it cannot be followed.
-  void count_batch(std::uint16_t last) noexcept {
-    std::uint16_t at = used_.index;
-    for (batch_left_ = 1; batch_left_ <= book_.held(); ++batch_left_) {
-      const std::uint16_t id = ring_slot(at, book_.mask());
-      if (id == last) return;
-      at = static_cast<std::uint16_t>(at + book_.descriptors(id));
+  /// 2.8.11: the next used descriptor names the last buffer of a batch; those before it were used as well,
+  /// and filled whole.
+  template <class Show, class Sink>
+  std::uint16_t take_in_order(std::uint16_t count, Show show, Sink sink) noexcept {
+    Book book = book_;
+    Position used = used_;
+    Batch batch = batch_;
+    std::uint16_t found = 0;
+    for (; found < count; ++found) {
+      const std::uint16_t id = ring_slot(used.index, book.mask());
+      if (batch.left == 0) {
+        const PackedTail tail = read_used(used);
+        if (!tail.used(used.wrap(book.size()))) break;
+        batch = {tail.length, 1};
+        if (tail.id != id) [[unlikely]] {
+          batch.left = count_batch(book, used, tail.id);
+          if (batch.left == 0) break;
+        }
+      }
+      --batch.left;
+      std::uint32_t length = batch.length;
+      if constexpr (!F.chains) {
+        if (batch.left != 0) [[unlikely]]
+          length = book.entry(id).length;
+      }
+      const std::uint16_t descriptors = book.descriptors(id);
+      Packet* const packet = book.leave(id);
+      used.index = static_cast<std::uint16_t>(used.index + descriptors);
+      show(*packet);
+      sink(packet, length, descriptors);
+    }
+    book_ = book;
+    used_ = used;
+    batch_ = batch;
+    return told(found);
+  }
+  /// What was taken before the device broke the rules is good; the next call says that it did.
+  [[nodiscard]] std::uint16_t told(std::uint16_t found) const noexcept {
+    return broken_ && found == 0 ? kBroken : found;
+  }
+  /// Buffers from `at` up to and with that of `last`, by the driver's own book; 0: none has it, so the device
+  /// cannot be followed.
+  [[nodiscard]] [[gnu::noinline]] std::uint16_t count_batch(Book book, Position at,
+                                                            std::uint16_t last) noexcept {
+    for (std::uint16_t count = 1; count <= book.held(); ++count) {
+      const std::uint16_t id = ring_slot(at.index, book.mask());
+      if (id == last) return count;
+      at.index = static_cast<std::uint16_t>(at.index + book.descriptors(id));
     }
     bad_completions_.add(1);
     broken_ = true;
-  }
-  [[nodiscard]] Completion<Packet> next_in_order() noexcept {
-    if (broken_) [[unlikely]]
-      return {nullptr, 0};
-    const std::uint16_t id = ring_slot(used_.index, book_.mask());
-    --batch_left_;
-    std::uint32_t length = batch_length_;
-    if constexpr (!F.chains) {
-      if (batch_left_ != 0) [[unlikely]]
-        length = lengths_[id];  // used before the last of its batch: full
-    }
-    Packet* const packet = book_.claim(id);
-    used_.index = static_cast<std::uint16_t>(used_.index + book_.descriptors(id));
-    return {packet, length};
+    return 0;
   }
 
   PackedDescriptor* descriptors_;
   EventSuppression* driver_;
   EventSuppression* device_;
-  std::unique_ptr<std::uint32_t[]> lengths_;  ///< RX in order: by slot, the bytes that were offered
-  RingBook<Packet, F> book_;
-  Position avail_;                     ///< where the next descriptor is written
-  Position used_;                      ///< where the next used descriptor will be
-  PackedDescriptor* first_ = nullptr;  ///< posted and not published: its flags are held back
-  std::uint64_t first_tail_ = 0;
-  std::uint16_t notified_ = 0;    ///< avail_.index when the device was last told, or did not ask
-  std::uint16_t batch_left_ = 0;  ///< in order: buffers of the present batch
-  std::uint32_t batch_length_ = 0;
+  std::unique_ptr<Entry[]> entries_;
+  Book book_;
+  Writer writer_;
+  Position used_;  ///< where the next used descriptor will be
+  Batch batch_;
+  std::uint16_t notified_ = 0;  ///< the writer's position when the device was last told, or did not ask
   bool broken_ = false;
   Counter bad_completions_;
   mempool::DmaBlock block_;

@@ -120,10 +120,11 @@ class RxQueue final
 
   /// Completions, with their frames' first lines on the way: all at once, since each comes from another CPU.
   [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most) noexcept {
-    const std::uint16_t found = this->ring_.harvest(out, most, [](Packet* packet) {
-      if (packet != nullptr) [[likely]]
-        prefetch_write(Packets::buffer(*packet) + Packets::headroom_wanted());
-    });
+    const std::uint16_t found = this->ring_.harvest(
+        most, [](Packet& packet) { prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted()); },
+        [&out](Packet* packet, std::uint32_t length, std::uint16_t) {
+          *out++ = {packet, length};
+        });
     if (found == kBroken) [[unlikely]] {
       this->set_faulted();
       return 0;
@@ -205,12 +206,20 @@ class RxQueue final
     if (this->fill_ - held < threshold) return;
     const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
-    if (held + posted <= this->fill_ / 2) {
+    if (posted == wanted) [[unlikely]] {
+      drop_surplus();
+    } else if (held + posted <= this->fill_ / 2) {
       posted += give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
       if (posted < wanted) [[unlikely]]
         refill_short_.add(1);
     }
     if (posted != 0) this->ring_.publish();
+  }
+  /// The ring holds all that it may and recycled packets are left: more are in circulation than needed. They
+  /// would take turns with the others, and no buffer would keep its place.
+  void drop_surplus() noexcept {
+    std::array<Packet*, kRefillBatch> surplus;
+    this->cache_->put(std::span(surplus).first(this->cache_->reuse(surplus)));
   }
   /// Posts up to `wanted` packets that `take` gets; returns how many.
   template <class Take>
@@ -220,11 +229,13 @@ class RxQueue final
       std::array<Packet*, kRefillBatch> fresh;
       const auto batch = std::min<std::size_t>(wanted - posted, fresh.size());
       const std::size_t got = take(std::span(fresh).first(batch));
-      for (Packet* packet : std::span(fresh).first(got)) {
-        const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
-        this->ring_.post(*packet, Packets::iova(*packet, start, *this->table_), writable<Packets>(*packet),
-                         kDescWrite);
-      }
+      this->ring_.post(static_cast<std::uint16_t>(got), kDescWrite,
+                       [next = fresh.data(), &table = *this->table_](Posting<Packet>& buffer) mutable {
+                         Packet* const packet = *next++;
+                         const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
+                         buffer = {packet, Packets::iova(*packet, start, table), writable<Packets>(*packet)};
+                         return true;
+                       });
       posted = static_cast<std::uint16_t>(posted + got);
       if (got < batch) break;
     }

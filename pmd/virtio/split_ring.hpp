@@ -45,11 +45,10 @@ class SplitRing {
       : descriptors_(reinterpret_cast<Descriptor*>(block.data())),
         avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
-        written_(std::make_unique<Descriptor[]>(size)),
-        offered_(std::make_unique<std::uint16_t[]>(size)),
+        entries_(std::make_unique<Entry[]>(size)),
         hints_(F.in_order ? nullptr : std::make_unique<std::uint16_t[]>(kHintsPerEntry * size)),
         hint_mask_(kHintsPerEntry * size - 1),
-        book_(size),
+        book_(entries_.get(), size),
         block_(std::move(block)) {
     store_relaxed(avail_->flags, kAvailNoInterrupt);
   }
@@ -65,27 +64,40 @@ class SplitRing {
 
   // --- Offering
 
-  /// A buffer of one descriptor; free() > 0. The device sees it after publish().
-  void post(Packet& packet, Iova address, std::uint32_t length, std::uint16_t flags) noexcept {
-    const std::uint16_t id = id_for(address);
-    book_.enter(id, packet, 1);
-    describe(id, {to_u64(address), length, flags, 0});
-    offer(id);
+  /// Buffers of one descriptor, up to `most` (at most free()): `next` fills in each, false ends it. Returns
+  /// how many. The device sees them after publish().
+  template <class Next>
+  std::uint16_t post(std::uint16_t most, std::uint16_t flags, Next next) noexcept {
+    Book book = book_;
+    std::uint16_t index = avail_index_;
+    std::uint16_t in_table = next_descriptor_;
+    Posting<Packet> buffer;
+    std::uint16_t posted = 0;
+    for (; posted < most && next(buffer); ++posted) {
+      const std::uint16_t id = id_for(book, in_table, buffer.address);
+      book.enter(id, buffer.packet, 1);
+      describe(book, id, to_u64(buffer.address), buffer.length, flags, 0);
+      offer(book, index++, id);
+    }
+    book_ = book;
+    avail_index_ = index;
+    next_descriptor_ = in_table;
+    return posted;
   }
   /// A buffer of several descriptors, pieces.size() <= free().
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
-    const std::uint16_t head = next_id();
-    book_.enter(head, packet, static_cast<std::uint16_t>(pieces.size()));
+    const std::uint16_t head = next_id(book_, next_descriptor_);
+    book_.enter(head, &packet, static_cast<std::uint16_t>(pieces.size()));
     std::uint16_t id = head;
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
-      const std::uint16_t next = last ? std::uint16_t{0} : next_id();
-      if (!last) book_.enter_member(next, packet);
-      describe(id, {to_u64(pieces[i].address), pieces[i].length,
-                    static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext)), next});
+      const std::uint16_t next = last ? std::uint16_t{0} : next_id(book_, next_descriptor_);
+      if (!last) book_.enter_member(next, &packet);
+      describe(book_, id, to_u64(pieces[i].address), pieces[i].length,
+               static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext)), next);
       id = next;
     }
-    offer(head);
+    offer(book_, avail_index_++, head);
   }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
   /// of the index.
@@ -109,12 +121,12 @@ class SplitRing {
 
   // --- Completions
 
-  /// Takes up to `most` completions into `out`, returns how many, or kBroken. A completion of an id that the
-  /// device may not name is counted and left out. `show` sees each packet early, so as to fetch its lines:
-  /// those of the next call too, as far as they are known to be there (it may be shown a wrong packet or
-  /// none).
-  template <class Show>
-  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most, Show show) noexcept {
+  /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
+  /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
+  /// packet early, so as to fetch its lines: those of the next call too, as far as they are known to be there
+  /// (it may be shown a wrong packet).
+  template <class Show, class Sink>
+  [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
       seen_index_ = load_acquire(used_->index);
@@ -123,22 +135,14 @@ class SplitRing {
         return kBroken;
       }
     }
+    show_ahead(std::min<std::uint32_t>(waiting(), 2U * most), show);
     const std::uint16_t count = std::min(waiting(), most);
-    show_ahead(count, show);
-    std::uint16_t found = 0;
-    for (std::uint16_t left = count; left > 0; --left) {
-      Completion<Packet>& next = out[found];
-      if constexpr (F.in_order) {
-        next = next_in_order();
-      } else {
-        next = next_of_any_order();
-        if (next.packet == nullptr) [[unlikely]]
-          continue;
-      }
-      ++found;
+    if constexpr (F.in_order) {
+      take_in_order(count, sink);
+      return count;
+    } else {
+      return take_in_any_order(count, sink);
     }
-    show_ahead(static_cast<std::uint16_t>(std::min<std::uint32_t>(waiting(), most)), show);
-    return found;
   }
 
   /// The device was reset: hands every packet that it held to `take`.
@@ -152,128 +156,173 @@ class SplitRing {
   /// Buffers are at least this far apart, as a rule; it decides only how well hints are told apart.
   static constexpr unsigned kHintShift = 11;
 
+  /// By id: the buffer, and what its descriptor was given last. By slot: the available ring's entry (zero at
+  /// first, as the ring). Two to a cache line.
+  struct Entry {
+    Packet* packet = nullptr;
+    std::uint64_t address = 0;
+    std::uint32_t length = 0;
+    std::uint16_t flags = 0;
+    std::uint16_t next = 0;
+    std::uint16_t descriptors = 0;
+    std::uint16_t offered = 0;
+  };
+  using Book = RingBook<Packet, F, Entry>;
+
   [[nodiscard]] Le16* avail_ring() noexcept { return reinterpret_cast<Le16*>(avail_ + 1); }
-  [[nodiscard]] const UsedElement& used_element(std::uint16_t index) const noexcept {
-    return reinterpret_cast<const UsedElement*>(used_ + 1)[ring_slot(index, book_.mask())];
+  [[nodiscard]] static const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
+    return reinterpret_cast<const UsedElement*>(used + 1)[slot];
   }
 
   /// 2.7.9: in order, descriptors are used in the order of the table. Otherwise a buffer gets the id that it
   /// had last, so that its descriptor need not be written.
-  [[nodiscard]] std::uint16_t id_for(Iova address) noexcept {
+  [[nodiscard]] std::uint16_t id_for(Book& book, std::uint16_t& in_table, Iova address) noexcept {
     if constexpr (F.in_order) {
-      return next_id();
+      return next_id(book, in_table);
     } else {
       std::uint16_t& hint = hints_[(to_u64(address) >> kHintShift) & hint_mask_];
-      if (!book_.is_free(hint)) [[unlikely]]
-        hint = book_.any_free();
+      if (!book.is_free(hint)) [[unlikely]]
+        hint = book.any_free();
       return hint;
     }
   }
-  [[nodiscard]] std::uint16_t next_id() noexcept {
-    if constexpr (F.in_order) return ring_slot(next_descriptor_++, book_.mask());
-    return book_.any_free();
+  [[nodiscard]] static std::uint16_t next_id(Book& book, std::uint16_t& in_table) noexcept {
+    if constexpr (F.in_order) return ring_slot(in_table++, book.mask());
+    return book.any_free();
   }
-  void describe(std::uint16_t id, const Descriptor& wanted) noexcept {
-    Descriptor& written = written_[id];
-    if (written.address == wanted.address && written.length == wanted.length &&
-        written.flags == wanted.flags && written.next == wanted.next) [[likely]]
+  void describe(const Book& book, std::uint16_t id, std::uint64_t address, std::uint32_t length,
+                std::uint16_t flags, std::uint16_t next) noexcept {
+    Entry& written = book.entry(id);
+    if (written.address == address && written.length == length && written.flags == flags &&
+        written.next == next) [[likely]]
       return;
-    written = wanted;
-    descriptors_[id] = wanted;
+    written.address = address;
+    written.length = length;
+    written.flags = flags;
+    written.next = next;
+    descriptors_[id] = {address, length, flags, next};
   }
-  void offer(std::uint16_t id) noexcept {
-    const std::uint16_t slot = ring_slot(avail_index_++, book_.mask());
-    if (offered_[slot] == id) [[likely]]
+  void offer(const Book& book, std::uint16_t index, std::uint16_t id) noexcept {
+    const std::uint16_t slot = ring_slot(index, book.mask());
+    std::uint16_t& offered = book.entry(slot).offered;
+    if (offered == id) [[likely]]
       return;
-    offered_[slot] = id;
+    offered = id;
     avail_ring()[slot] = id;
   }
 
   /// The links are the driver's own copies: what stands in the table is the device's to read, not ours to
   /// trust.
-  void release_members(std::uint32_t head) noexcept {
-    if constexpr (F.chains) {
-      std::uint32_t id = head;
-      for (std::uint16_t left = book_.descriptors(static_cast<std::uint16_t>(head)); left > 1; --left) {
-        id = written_[id].next;
-        book_.leave_member(static_cast<std::uint16_t>(id));
-      }
+  static void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) noexcept {
+    std::uint16_t id = head;
+    for (std::uint16_t left = descriptors; left > 1; --left) {
+      id = book.entry(id).next;
+      book.leave_member(id);
     }
   }
   /// Completions that were seen and not taken.
   [[nodiscard]] std::uint16_t waiting() const noexcept { return ring_distance(seen_index_, used_index_); }
   /// Shows the packets of the next `count` waiting completions, each once.
   template <class Show>
-  void show_ahead(std::uint16_t count, Show show) noexcept {
+  void show_ahead(std::uint32_t count, Show show) noexcept {
     if constexpr (!std::is_same_v<Show, Unseen>) {
-      const auto end = static_cast<std::uint16_t>(used_index_ + count);
-      if (ring_distance(shown_index_, used_index_) > book_.size()) shown_index_ = used_index_;
-      for (; ring_distance(end, shown_index_) - 1U < count; ++shown_index_) {
+      const Book book = book_;
+      const std::uint16_t first = used_index_;
+      std::uint32_t at = ring_distance(shown_index_, first);
+      if (at > book.size()) at = 0;  // they were taken unseen
+      for (; at < count; ++at) {
+        const std::uint16_t slot = ring_slot(static_cast<std::uint16_t>(first + at), book.mask());
         if constexpr (F.in_order) {
-          show(book_.peek(shown_index_));
+          show(*book.entry(slot).packet);  // what waits in order is held
         } else {
-          show(book_.peek(load_relaxed(used_element(shown_index_).id)));
+          if (Packet* const packet = book.peek(load_relaxed(used_element(used_, slot).id)); packet != nullptr)
+            show(*packet);
         }
       }
+      shown_index_ = static_cast<std::uint16_t>(first + at);
     }
   }
-  [[nodiscard]] Completion<Packet> next_of_any_order() noexcept {
-    const UsedElement& element = used_element(used_index_++);
-    const std::uint32_t id = load_relaxed(element.id);
-    Packet* const packet = book_.claim(id);
-    if (packet == nullptr) [[unlikely]] {
-      bad_completions_.add(1);
-      return {nullptr, 0};
+  template <class Sink>
+  std::uint16_t take_in_any_order(std::uint16_t count, Sink sink) noexcept {
+    Book book = book_;
+    const UsedHead* const used = used_;
+    std::uint16_t index = used_index_;
+    std::uint16_t bad = 0;
+    for (const auto end = static_cast<std::uint16_t>(index + count); index != end; ++index) {
+      const UsedElement& element = used_element(used, ring_slot(index, book.mask()));
+      const std::uint32_t id = load_relaxed(element.id);
+      Packet* const packet = book.claim(id);
+      if (packet == nullptr) [[unlikely]] {
+        ++bad;
+        continue;
+      }
+      const std::uint16_t descriptors = book.descriptors(static_cast<std::uint16_t>(id));
+      if constexpr (F.chains) release_members(book, static_cast<std::uint16_t>(id), descriptors);
+      sink(packet, load_relaxed(element.length), descriptors);
     }
-    release_members(id);
-    return {packet, load_relaxed(element.length)};
+    book_ = book;
+    used_index_ = index;
+    if (bad != 0) [[unlikely]]
+      bad_completions_.add(bad);
+    return static_cast<std::uint16_t>(count - bad);
   }
   /// 2.7.9: which buffer comes next needs no reading. Buffers for the device to write (RX: never chains) have
   /// their length in the used ring; where the device used several with one entry, that entry names the last
-  /// of them, and those before it are full.
-  [[nodiscard]] Completion<Packet> next_in_order() noexcept {
-    const std::uint16_t head = ring_slot(next_used_, book_.mask());
-    std::uint32_t length = 0;
-    if constexpr (!F.chains) {
-      if (skipped_ == 0) {
-        const UsedElement& element = used_element(used_index_);
-        batch_length_ = load_relaxed(element.length);
-        const std::uint32_t id = load_relaxed(element.id);
-        if (id != head) [[unlikely]]
-          begin_batch(id, head);
-      } else {
-        --skipped_;
+  /// and its length, and those before it were filled whole.
+  template <class Sink>
+  void take_in_order(std::uint16_t count, Sink sink) noexcept {
+    Book book = book_;
+    const UsedHead* const used = used_;
+    std::uint16_t index = used_index_;
+    std::uint16_t in_table = next_used_;
+    Batch batch = batch_;
+    for (const auto end = static_cast<std::uint16_t>(index + count); index != end; ++index) {
+      const std::uint16_t head = ring_slot(in_table, book.mask());
+      std::uint32_t length = 0;
+      if constexpr (!F.chains) {
+        if (batch.skipped != 0) [[unlikely]] {
+          --batch.skipped;
+        } else {
+          const UsedElement& element = used_element(used, ring_slot(index, book.mask()));
+          batch.length = load_relaxed(element.length);
+          if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
+            batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
+        }
+        length = batch.skipped != 0 ? book.entry(head).length : batch.length;
       }
-      length = batch_length_;
-      if (skipped_ != 0) [[unlikely]]
-        length = written_[head].length;
+      const std::uint16_t descriptors = book.descriptors(head);
+      Packet* const packet = book.leave(head);
+      if constexpr (F.chains) release_members(book, head, descriptors);
+      in_table = static_cast<std::uint16_t>(in_table + descriptors);
+      sink(packet, length, descriptors);
     }
-    Packet* const packet = book_.claim(head);  // what is next in order is held
-    release_members(head);
-    next_used_ = static_cast<std::uint16_t>(next_used_ + book_.descriptors(head));
-    ++used_index_;
-    return {packet, length};
+    book_ = book;
+    used_index_ = index;
+    next_used_ = in_table;
+    batch_ = batch;
   }
-  [[gnu::cold]] void begin_batch(std::uint32_t id, std::uint16_t head) noexcept {
+  /// In order: buffers that the device used with one entry.
+  struct Batch {
+    std::uint32_t length = 0;   ///< of the last
+    std::uint16_t skipped = 0;  ///< before the last
+  };
+  [[nodiscard]] [[gnu::cold]] [[gnu::noinline]] Batch begin_batch(std::uint32_t id, std::uint16_t head,
+                                                                  std::uint16_t seen,
+                                                                  std::uint32_t length) noexcept {
     const std::uint16_t ahead =
         ring_slot(static_cast<std::uint16_t>(static_cast<std::uint16_t>(id) - head), book_.mask());
-    if (id <= book_.mask() && ahead < waiting()) {
-      skipped_ = ahead;
-    } else {
-      bad_completions_.add(1);
-      batch_length_ = 0;  // too short for any frame: the buffer is taken back and nothing is believed of it
-    }
+    if (id <= book_.mask() && ahead < seen) return {length, ahead};
+    bad_completions_.add(1);
+    return {};  // too short for any frame: the buffer is taken back and nothing is believed of it
   }
 
   Descriptor* descriptors_;
   AvailHead* avail_;
   UsedHead* used_;
-  std::unique_ptr<Descriptor[]> written_;  ///< what each descriptor holds
-  std::unique_ptr<std::uint16_t[]>
-      offered_;  ///< what each slot of the available ring holds (zero at first, as the ring)
+  std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<std::uint16_t[]> hints_;  ///< by address: the id that the buffer there had last
   std::uint32_t hint_mask_;
-  RingBook<Packet, F> book_;
+  Book book_;
   std::uint16_t avail_index_ = 0;
   std::uint16_t used_index_ = 0;   ///< completions taken
   std::uint16_t seen_index_ = 0;   ///< the device's index as last read: at most the ring ahead of used_index_
@@ -281,8 +330,7 @@ class SplitRing {
   std::uint16_t notified_ = 0;     ///< avail_index_ when the device was last told, or did not ask
   std::uint16_t next_descriptor_ = 0;  ///< in order: the next to fill
   std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
-  std::uint16_t skipped_ = 0;          ///< in order: buffers of the present batch before its last
-  std::uint32_t batch_length_ = 0;
+  Batch batch_;
   Counter bad_completions_;
   mempool::DmaBlock block_;
 };

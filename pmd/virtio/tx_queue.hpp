@@ -74,30 +74,14 @@ class TxQueue final
     if (this->faulted()) [[unlikely]]
       return 0;
     if (count == 0 || this->ring_.held() >= batch_ || this->ring_.free() < count) reclaim();
-    std::uint16_t taken = 0;
-    std::uint16_t posted = 0;
-    std::uint64_t bytes = 0;
-    for (; taken < count; ++taken) {
-      if (taken + 1 < count) prefetch_write(packets[taken + 1]);
-      Packet& packet = *packets[taken];
-      if (is_plain(packet)) [[likely]] {
-        if (this->ring_.free() == 0) [[unlikely]]
-          break;
-        post(packet);
-        bytes += Packets::frame_length(packet);
-      } else {
-        const std::uint16_t descriptors = needed(packet);
-        if (descriptors == kNotSendable) {
-          rejected_.add(1);
-          this->free_chain(&packet);
-          continue;
-        }
-        if (descriptors > this->ring_.free()) break;
-        bytes += Packets::frame_length(packet);
-        post_chain(packet, descriptors);
-      }
-      ++posted;
+    Offer offer{packets, packets + count};
+    while (offer.at != offer.end) {
+      post_plain(offer);
+      if (offer.at == offer.end || !post_other(offer)) break;
     }
+    const auto taken = static_cast<std::uint16_t>(offer.at - packets);
+    const std::uint16_t posted = offer.posted;
+    const std::uint64_t bytes = offer.bytes;
     if (posted != 0) {
       packets_.add(posted);
       bytes_.add(bytes);
@@ -134,24 +118,22 @@ class TxQueue final
 
   /// Gives the packets that the device has sent back to their pool, in batches.
   void reclaim() noexcept {
-    std::array<Completion<Packet>, Base::kHarvest> done;
     std::array<Packet*, Base::kHarvest> single;
     std::uint16_t found = 0;
     do {
-      found = this->ring_.harvest(done.data(), done.size(), Unseen{});
+      Packet** end = single.data();
+      found = this->ring_.harvest(static_cast<std::uint16_t>(single.size()), Unseen{},
+                                  [this, &end](Packet* head, std::uint32_t, std::uint16_t descriptors) {
+                                    if (descriptors == 1) [[likely]] {
+                                      *end++ = head;
+                                    } else {
+                                      this->free_chain(head);
+                                    }
+                                  });
+      if (end != single.data()) this->cache_->recycle(std::span(single.data(), end));
       if (found == kBroken) [[unlikely]]
         return this->set_faulted();
-      std::size_t singles = 0;
-      for (std::uint16_t i = 0; i < found; ++i) {
-        Packet* const head = done[i].packet;
-        if (Packets::next(*head) != nullptr) [[unlikely]] {
-          this->free_chain(head);
-        } else {
-          single[singles++] = head;
-        }
-      }
-      if (singles != 0) this->cache_->recycle(std::span(single).first(singles));
-    } while (found == done.size());
+    } while (found == single.size());
   }
 
   /// One segment, room for the header, no offload: nearly every packet.
@@ -200,11 +182,51 @@ class TxQueue final
     }
   }
 
-  void post(Packet& packet) noexcept {
-    std::byte* const header = Packets::data(packet) - kHeaderBytes;
-    std::memset(header, 0, kHeaderBytes);
-    this->ring_.post(packet, Packets::iova(packet, header, *this->table_),
-                     kHeaderBytes + Packets::data_length(packet), 0);
+  /// The packets of a burst that are still to be posted, and what was.
+  struct Offer {
+    Packet** at;
+    Packet** end;
+    std::uint16_t posted = 0;
+    std::uint64_t bytes = 0;
+  };
+  /// Plain packets from the front, up to the first that is not, as many as the ring takes.
+  void post_plain(Offer& offer) noexcept {
+    Packet** at = offer.at;
+    Packet** const end = offer.end;
+    std::uint64_t bytes = 0;
+    const auto most = static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(end - at, this->ring_.free()));
+    const std::uint16_t posted =
+        this->ring_.post(most, 0, [&at, end, &bytes, &table = *this->table_](Posting<Packet>& buffer) {
+          Packet& packet = **at;
+          if (!is_plain(packet)) [[unlikely]]
+            return false;
+          if (++at != end) prefetch_write(*at);
+          std::byte* const header = Packets::data(packet) - kHeaderBytes;
+          std::memset(header, 0, kHeaderBytes);
+          bytes += Packets::frame_length(packet);
+          buffer = {&packet, Packets::iova(packet, header, table),
+                    kHeaderBytes + Packets::data_length(packet)};
+          return true;
+        });
+    offer.at = at;
+    offer.posted = static_cast<std::uint16_t>(offer.posted + posted);
+    offer.bytes += bytes;
+  }
+  /// A packet that is not plain, or has no room in the ring: then false.
+  [[nodiscard]] bool post_other(Offer& offer) noexcept {
+    Packet& packet = **offer.at;
+    const std::uint16_t descriptors = needed(packet);
+    if (descriptors == kNotSendable) {
+      rejected_.add(1);
+      this->free_chain(&packet);
+    } else {
+      if (descriptors > this->ring_.free()) return false;
+      offer.bytes += Packets::frame_length(packet);
+      post_chain(packet, descriptors);
+      ++offer.posted;
+    }
+    ++offer.at;
+    return true;
   }
 
   /// A frame of several segments, or one whose headroom is too small for the header.

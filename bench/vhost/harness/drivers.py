@@ -20,7 +20,7 @@ DPDK = ("dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segment
 SPINRING = ("{build}/apps/testpmd/spinring-testpmd --lcores 0@{cpu},1@{cpu} "
             "--vdev virtio_user0,path={socket},queues={queues},queue_size={ring},packed={packed},"
             "mrg_rxbuf={mergeable},in_order={in_order} -- --forward-mode={mode} --burst={burst} --rxq={queues} "
-            "--txq={queues} --rxd={ring} --txd={ring} --txpkts={txpkts} --json={json}")
+            "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} --txpkts={txpkts} --json={json}")
 # Parts of "object:function" that are the driver itself, for the count of instructions.
 DRIVER_PARTS = {"dpdk": "librte_net_virtio,librte_mempool", "spinring": "spinring::pmd,spinring::mempool"}
 
@@ -43,7 +43,7 @@ class Driver:
             burst=case.burst, prefix=f"vhost{socket.parent.name[-8:]}", mergeable=int(case.path.mergeable),
             in_order=int(case.path.in_order), packed=int(case.path.packed), vectorized=int(case.path.vectorized),
             simd="--force-max-simd-bitwidth=512" if case.path.packed and case.path.vectorized else "",
-            txpkts=max(case.frame, 64), json=folder / "driver.json", memory=512,
+            txpkts=max(case.frame, 64), fill=min(case.ring, 512), json=folder / "driver.json", memory=512,
             jumbo=f"--max-pkt-len={case.frame + 18} --mbuf-size={case.frame + 512}"
             if long and not case.path.mergeable else "")
         return Process(shlex.split(words), folder / "driver.log")
