@@ -276,7 +276,7 @@ TEST(OffloadRx, ChecksumsAreNoted) {
       Rig rig(config);
       ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
       const Bytes frame = make_frame(1, 300);
-      for (const unsigned flags : {VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM, 0}) {
+      for (const int flags : {VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM, 0}) {
         ASSERT_TRUE(rig.device.deliver(frame, 0, {.header = header_of(static_cast<std::uint8_t>(flags))}));
       }
       const auto packets = rig.receive_packets();
