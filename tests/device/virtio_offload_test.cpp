@@ -92,8 +92,13 @@ TEST_P(Offloading, TcpIsCutIntoSegments) {
 
 TEST_P(Offloading, UdpIsCutIntoDatagrams) {
   Lab lab(tap(GetParam()));
-  if (!lab.port->info().offloads.has(Offload::kTxSegmentUdp)) {
-    GTEST_SKIP() << "needs a kernel whose taps know USO (6.2)";
+  if (!lab.port->info().offloads.has(Offload::kTxSegmentUdp)) {  // taps know it from Linux 6.2 on
+    pmd::PortConfig<pmd::SpinringPackets> config{.rx = {{0, lab.cache.get()}}, .tx = {{0, lab.cache.get()}}};
+    config.offloads = Offload::kTxSegmentUdp;
+    const auto refused = lab.port->start(config);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, pmd::Errc::kUnsupported);
+    return;
   }
   const BridgedTap wire;
   lab.start({.offloads = kSent | Offload::kTxSegmentUdp});
