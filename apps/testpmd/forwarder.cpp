@@ -6,6 +6,7 @@
 #include "apps/testpmd/engines/mac.hpp"
 #include "apps/testpmd/engines/macswap.hpp"
 #include "apps/testpmd/engines/rxonly.hpp"
+#include "apps/testpmd/engines/settle.hpp"
 #include "apps/testpmd/engines/txonly.hpp"
 #include "apps/testpmd/limits.hpp"
 #include "lcore/poll_loop.hpp"
@@ -45,20 +46,25 @@ void forward(ForwardingLcore& lcore, const Forwarder::Settings& settings, const 
 
 using Forward = void (*)(ForwardingLcore&, const Forwarder::Settings&, const lcore::StopToken&);
 
-Forward forward_of(ForwardMode mode) noexcept {
-  switch (mode) {
+template <Engine E>
+Forward forward_of(bool settles) noexcept {
+  return settles ? forward<Settling<E>> : forward<E>;
+}
+
+Forward forward_of(const Forwarder::Settings& settings) noexcept {
+  switch (settings.mode) {
     case ForwardMode::kIo:
       break;
     case ForwardMode::kMac:
-      return forward<MacEngine>;
+      return forward_of<MacEngine>(settings.settles);
     case ForwardMode::kMacSwap:
-      return forward<MacSwapEngine>;
+      return forward_of<MacSwapEngine>(settings.settles);
     case ForwardMode::kRxOnly:
       return forward<RxOnlyEngine>;
     case ForwardMode::kTxOnly:
       return forward<TxOnlyEngine>;
   }
-  return forward<IoEngine>;
+  return forward_of<IoEngine>(settings.settles);
 }
 
 }  // namespace
@@ -82,7 +88,7 @@ Result<void> Forwarder::start(const Settings& settings) {
     if (lcore->streams.empty()) continue;
     auto thread =
         lcore::LcoreThread::launch(lcore->spec, allowed_,
-                                   [&lcore = *lcore, settings, run = forward_of(settings.mode)](
+                                   [&lcore = *lcore, settings, run = forward_of(settings)](
                                        const lcore::StopToken& stop) { run(lcore, settings, stop); });
     if (!thread) {
       auto failed = fail(std::move(thread));

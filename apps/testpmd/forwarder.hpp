@@ -36,6 +36,7 @@ class Forwarder {
     ForwardMode mode = ForwardMode::kIo;
     std::uint16_t burst = 32;
     lcore::IdlePolicy idle;
+    bool settles = false;  ///< ports have RX offloads: frames are made fit to be sent
   };
 
   Forwarder(const std::vector<lcore::LcoreSpec>& lcores, mempool::Pool& pool, lcore::CpuSet allowed);

@@ -65,6 +65,7 @@ struct OptionWords {
   std::string topology = "paired";
   std::string idle = "pause";
   std::vector<std::string> peers;
+  unsigned max_frame = 0;
 };
 
 constexpr std::array<std::pair<std::string_view, LogVerbosity>, 4> kLogLevels{
@@ -153,6 +154,22 @@ void add_forward_options(CLI::App& app, ForwardOptions& options, OptionWords& wo
                "Restart a port whose device has stopped with a fault (default: on)");
 }
 
+void add_offload_options(CLI::App& app, ForwardOptions& options, Words& words) {
+  app.add_flag("--enable-rx-cksum", options.rx_checksum, "Devices verify the checksums of what they receive");
+  app.add_flag("--enable-lro", options.coalesce,
+               "Devices may join TCP segments to longer frames, and cut what is sent on into segments");
+  const auto flag = [&](const char* name, std::uint32_t types, const char* help) {
+    app.add_flag(
+        name, [&options, types](std::int64_t) { options.rss_types |= types; }, help);
+  };
+  flag("--rss-ip", pmd::kRssIpv4 | pmd::kRssIpv6, "RX queues by a hash over IP addresses");
+  flag("--rss-udp", pmd::kRssIpv4 | pmd::kRssIpv6 | pmd::kRssUdpIpv4 | pmd::kRssUdpIpv6,
+       "RX queues by a hash over IP addresses, and ports of UDP");
+  app.add_option("--max-pkt-len", words.max_frame,
+                 "Bytes of the longest frame, with Ethernet header and checksum (default: the device's)")
+      ->check(CLI::Range(static_cast<int>(kFrameOverhead + kMinMtu), 0xFFFF));
+}
+
 /// From the words that the parsers have accepted to values.
 void convert(const OptionWords& words, Options& options) {
   if (!words.core_list.empty()) options.machine.lcores = lcore::parse_core_list(words.core_list).value();
@@ -162,6 +179,8 @@ void convert(const OptionWords& words, Options& options) {
   options.forward.mode = find_by_name(kForwardModes, words.mode).value();
   options.forward.topology = find_by_name(kPortTopologies, words.topology).value();
   options.forward.idle.kind = lcore::parse_idle(words.idle).value();
+  if (words.max_frame != 0)
+    options.forward.mtu = static_cast<std::uint16_t>(words.max_frame - kFrameOverhead);
   for (const std::string& text : words.peers) {
     const auto [port, mac] = parse_peer(text).value();
     options.forward.peers[port] = mac;
@@ -229,6 +248,7 @@ tl::expected<Options, Usage> parse_options(const std::vector<std::string>& argum
   forward.option_defaults()->always_capture_default();
   add_queue_options(forward, options.forward);
   add_forward_options(forward, options.forward, words);
+  add_offload_options(forward, options.forward, words);
 
   const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
   if (auto usage = run_parser(machine, {arguments.begin(), dashes}, forward)) return tl::unexpected(*usage);

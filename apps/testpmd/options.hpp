@@ -54,6 +54,10 @@ struct ForwardOptions {
   std::map<unsigned, pmd::MacAddress> peers;  ///< --eth-peer
   lcore::IdlePolicy idle;
   bool auto_recover = true;
+  bool rx_checksum = false;     ///< --enable-rx-cksum
+  bool coalesce = false;        ///< --enable-lro
+  std::uint32_t rss_types = 0;  ///< --rss-ip, --rss-udp: pmd::RssTypes; 0: no RSS
+  std::uint16_t mtu = 0;        ///< from --max-pkt-len; 0: the device's
 };
 
 struct Options {

@@ -132,12 +132,12 @@ std::string port_info_text(const PortReport& port) {
       "\n********************* Infos for port {:<2} *********************\n"
       "MAC address: {}\nDevice name: {}\nDriver name: {}\nIOMMU group: {}\nNUMA node: {}\nLink status: {}\n"
       "RX path: {}\nTX path: {}\nMaximum RX queues: {}\nMaximum TX queues: {}\nMaximum RX ring: {}\n"
-      "Maximum TX ring: {}\nMaximum MTU: {}\nPresent: {}\n",
+      "Maximum TX ring: {}\nMaximum MTU: {}\nOffloads: {}\nRSS table: {}\nPresent: {}\n",
       port.number, pmd::to_string(info.mac), info.name, info.driver,
       info.iommu_group < 0 ? "none" : std::to_string(info.iommu_group),
       info.numa_node < 0 ? "unknown" : std::to_string(info.numa_node), to_string(port.link), port.rx_path,
       port.tx_path, info.max_rx_queues, info.max_tx_queues, info.max_rx_ring, info.max_tx_ring, info.max_mtu,
-      port.present ? "yes" : "no, it was removed");
+      pmd::to_string(info.offloads), info.rss_table, port.present ? "yes" : "no, it was removed");
 }
 
 }  // namespace spinring::testpmd

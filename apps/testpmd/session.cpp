@@ -110,10 +110,39 @@ Result<void> Session::start_port(PortSlot& slot) {
     const unsigned lcore = lcore_of_tx(plan_, options_.mode, slot.number(), queue);
     config.tx.push_back({ring_entries(options_.tx_ring, info.max_tx_ring), &forwarder_.cache(lcore)});
   }
+  config.offloads = offloads_for(info);
+  config.rss.types = options_.rss_types;
+  config.mtu = options_.mtu;
   if (auto ok = slot.start(config); !ok) return ok;
   spdlog::info("{}: {} started, rx \"{}\", tx \"{}\", link {}", slot.label(), info.driver,
                slot.port().rx_path(), slot.port().tx_path(), to_string(slot.link()));
   return {};
+}
+
+/// What the options ask for by name must be there; of what sends on such frames, what the device has.
+pmd::Offloads Session::offloads_for(const pmd::PortInfo& info) const {
+  using pmd::Offload;
+  pmd::Offloads offloads;
+  const pmd::Offloads to_send = Offload::kTxChecksum | Offload::kTxSegment;
+  if (options_.rx_checksum) offloads = offloads | Offload::kRxChecksum;
+  if (options_.coalesce) offloads = offloads | Offload::kRxChecksum | Offload::kRxCoalesce;
+  if (!offloads.empty()) offloads = offloads | (info.offloads & to_send);
+  if (options_.rss_types != 0) offloads = offloads | Offload::kRss;
+  return offloads;
+}
+
+Result<void> Session::check_coalescing() const {
+  if (!options_.coalesce || !sends(options_.mode)) return {};
+  for (const auto& slot : ports_) {
+    if (slot->info().offloads.has(pmd::Offload::kTxSegment)) continue;
+    return fail(pmd::Errc::kUnsupported, "--enable-lro: joined frames could not be sent on", slot->label(), 0,
+                "The port does not cut frames into segments: leave it out, or use --forward-mode=rxonly");
+  }
+  return {};
+}
+
+Forwarder::Settings Session::forwarder_settings() const {
+  return {options_.mode, options_.burst, options_.idle, options_.rx_checksum || options_.coalesce};
 }
 
 void Session::build_streams() {
@@ -131,6 +160,7 @@ void Session::build_streams() {
       const auto peer = options_.peers.find(plan.tx_port);
       stream.peer = peer != options_.peers.end() ? peer->second : default_peer(plan.tx_port);
       stream.tx_length = options_.tx_length;
+      stream.tx_offloads = offloads_for(to.info());
     }
   }
 }
@@ -149,6 +179,7 @@ Result<void> Session::start(std::uint32_t tx_first) {
   }
   options_.mode = next_mode_;
   options_.burst = next_burst_;
+  if (auto ok = check_coalescing(); !ok) return ok;
   if (LcorePlan plan = make_plan(); plan != plan_) {
     // Queues change lcores, so they change caches.
     plan_ = std::move(plan);
@@ -157,7 +188,7 @@ Result<void> Session::start(std::uint32_t tx_first) {
   build_streams();
   for (std::uint32_t burst = 0; burst < tx_first; ++burst) forwarder_.send_first(options_.burst);
   started_ = Clock::now();
-  return forwarder_.start({options_.mode, options_.burst, options_.idle});
+  return forwarder_.start(forwarder_settings());
 }
 
 Result<void> Session::stop() {
@@ -217,7 +248,7 @@ Result<void> Session::between_lcores(Change change) {
   if (!was_forwarding) return {};
   build_streams();
   started_ = Clock::now();
-  return forwarder_.start({options_.mode, options_.burst, options_.idle});
+  return forwarder_.start(forwarder_settings());
 }
 
 Result<void> Session::remove_port(PortSlot& slot) {

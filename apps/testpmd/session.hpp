@@ -73,6 +73,10 @@ class Session {
   [[nodiscard]] Result<void> start_ports();
   [[nodiscard]] Result<void> start_port(PortSlot& slot);
   void build_streams();
+  [[nodiscard]] pmd::Offloads offloads_for(const pmd::PortInfo& info) const;
+  /// Frames that were joined can be sent on only by ports that cut them again.
+  [[nodiscard]] Result<void> check_coalescing() const;
+  [[nodiscard]] Forwarder::Settings forwarder_settings() const;
   void end_streams();
   /// Runs `change` while no lcore runs; forwarding, if it was on, goes on afterwards.
   template <class Change>

@@ -39,6 +39,9 @@ void Lab::start(const Run& run) {
   pmd::PortConfig<pmd::SpinringPackets> config;
   config.promiscuous = run.promiscuous;
   config.vlan_filter = run.vlan_filter;
+  config.offloads = run.offloads;
+  config.mtu = run.mtu;
+  config.rss = run.rss;
   for (unsigned i = 0; i < run.queues; ++i) {
     config.rx.push_back({run.rx_ring, cache.get()});
     config.tx.push_back({run.tx_ring, cache.get()});
@@ -111,6 +114,13 @@ std::vector<Frame> Lab::receive(std::size_t count, std::size_t burst, std::uint1
     if (got == 0 && last) break;
   }
   return frames;
+}
+
+mempool::Packet* Lab::receive_packet(std::uint16_t queue, Clock::duration patience) {
+  mempool::Packet* packet = nullptr;
+  const auto rx = port->rx(queue);
+  (void)wait_until([&] { return rx.burst({&packet, 1}) == 1; }, Deadline(patience));
+  return packet;
 }
 
 void Lab::peer_send(const std::vector<Frame>& frames) {

@@ -38,6 +38,9 @@ struct Run {
   std::uint16_t tx_ring = 0;
   bool promiscuous = true;
   bool vlan_filter = false;
+  pmd::Offloads offloads{};
+  std::uint16_t mtu = 0;
+  pmd::RssConfig rss{};
 };
 
 /// QEMU's virtio-net model on a cable, driven by our driver: all that a program would put around a port, and
@@ -60,6 +63,8 @@ class Lab {
   /// Receives `count` frames in bursts of at most `burst`; fewer at the deadline.
   std::vector<Frame> receive(std::size_t count, std::size_t burst = 32, std::uint16_t queue = 0,
                              Clock::duration patience = kPatience);
+  /// The next packet, which is the caller's; nullptr if none came.
+  mempool::Packet* receive_packet(std::uint16_t queue = 0, Clock::duration patience = kPatience);
   /// The far end's side: sends all, receives `count`.
   void peer_send(const std::vector<Frame>& frames);
   std::vector<Frame> peer_receive(std::size_t count, Clock::duration patience = kPatience);

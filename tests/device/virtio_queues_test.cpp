@@ -2,33 +2,20 @@
 // tests run in a network namespace of their own with a tap in it (as root, or through a user namespace), and
 // the far end is a packet socket.
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/if_packet.h>
-#include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <set>
 #include <thread>
 
 #include "pmd/errors.hpp"
+#include "tests/device/tap_net.hpp"
 #include "tests/device/virtio_lab.hpp"
 
 namespace spinring::test {
 namespace {
 
-constexpr const char* kTap = "sr0";
 constexpr std::size_t kUdpHeader = 14 + 20 + 8;
 constexpr std::uint32_t kMagic = 0x73706e72;
 
@@ -68,73 +55,13 @@ std::optional<std::uint32_t> number_of(const Frame& frame) {
   return number;
 }
 
-void write_file(const char* path, const std::string& text) { std::ofstream(path) << text; }
-
-/// A network namespace for this process, empty but for what we put there. The reason if that cannot be.
-std::string enter_namespace() {
-  const uid_t user = ::getuid();
-  const gid_t group = ::getgid();
-  if (::access("/dev/net/tun", R_OK | W_OK) != 0) return std::string("/dev/net/tun: ") + std::strerror(errno);
-  if (user == 0 && ::unshare(CLONE_NEWNET) == 0) return "";
-  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
-    return std::string("no network namespace without root: ") + std::strerror(errno);
+/// The next frame of ours that the device sent.
+std::optional<Frame> next_of(const TapPeer& peer, Deadline deadline) {
+  while (true) {
+    std::optional<Frame> frame = peer.receive(deadline);
+    if (!frame || number_of(*frame)) return frame;
   }
-  write_file("/proc/self/setgroups", "deny");
-  write_file("/proc/self/uid_map", "0 " + std::to_string(user) + " 1");
-  write_file("/proc/self/gid_map", "0 " + std::to_string(group) + " 1");
-  return "";
 }
-
-/// The host's side of the tap.
-class TapPeer {
- public:
-  TapPeer() : socket_(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    ifreq request{};
-    std::strcpy(request.ifr_name, kTap);
-    request.ifr_flags = IFF_UP;
-    sockaddr_ll address{};
-    address.sll_family = AF_PACKET;
-    address.sll_protocol = htons(ETH_P_ALL);
-    address.sll_ifindex = static_cast<int>(::if_nametoindex(kTap));
-    const int buffer = 4 << 20;
-    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
-    if (::ioctl(socket_.get(), SIOCSIFFLAGS, &request) != 0 ||
-        ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      throw std::runtime_error(std::string("tap: ") + std::strerror(errno));
-    }
-  }
-
-  void send(const Frame& frame) const {
-    const Deadline deadline(kPatience);
-    while (::send(socket_.get(), frame.data(), frame.size(), 0) != static_cast<ssize_t>(frame.size())) {
-      ASSERT_TRUE((errno == ENOBUFS || errno == EAGAIN) && !deadline.passed()) << std::strerror(errno);
-      std::this_thread::sleep_for(1ms);
-    }
-  }
-
-  /// The next frame of ours that the device sent.
-  [[nodiscard]] std::optional<Frame> receive(Deadline deadline) const {
-    while (true) {
-      Frame frame(2048);
-      sockaddr_ll from{};
-      socklen_t length = sizeof from;
-      const ssize_t got = ::recvfrom(socket_.get(), frame.data(), frame.size(), 0,
-                                     reinterpret_cast<sockaddr*>(&from), &length);
-      if (got > 0) {
-        frame.resize(static_cast<std::size_t>(got));
-        if (from.sll_pkttype != PACKET_OUTGOING && number_of(frame)) return frame;
-        continue;
-      }
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline.left()).count();
-      if (left <= 0) return std::nullopt;
-      pollfd ready{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-      ::poll(&ready, 1, static_cast<int>(left));
-    }
-  }
-
- private:
-  Fd socket_;
-};
 
 LabConfig tap_config(unsigned queues) {
   const std::string count = std::to_string(queues);
@@ -180,7 +107,7 @@ TEST_P(Queues, FramesArriveOnAllAndLeaveByAll) {
     for (std::uint32_t i = 0; i < 100; ++i) frames.push_back(flow_frame(queue, queue * 1000U + i));
     lab.send(frames, 32, queue);
     for (const Frame& frame : frames)
-      EXPECT_EQ(peer.receive(Deadline(kPatience)), frame) << "queue " << queue;
+      EXPECT_EQ(next_of(peer, Deadline(kPatience)), frame) << "queue " << queue;
     EXPECT_EQ(lab.port->tx_stats(queue).packets, frames.size());
   }
   lab.stop();
@@ -224,7 +151,7 @@ TEST_P(Queues, AThreadForEachQueueEchoesAll) {
       peer.send(flow_frame(static_cast<std::uint16_t>(next % 64), next));
       must(lab.port->check());  // the control plane uses the same socket to QEMU
     }
-    while (const std::optional<Frame> frame = peer.receive(Deadline(1ms))) {
+    while (const std::optional<Frame> frame = next_of(peer, Deadline(1ms))) {
       const std::uint32_t number = number_of(*frame).value();
       EXPECT_EQ(*frame, flow_frame(static_cast<std::uint16_t>(number % 64), number));
       EXPECT_TRUE(echoed.insert(number).second) << "echoed twice";
@@ -271,17 +198,3 @@ TEST(Queues, FewerThanTheDeviceHasMayBeUsed) {
 
 }  // namespace
 }  // namespace spinring::test
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  if (std::system("qemu-system-x86_64 --version >/dev/null 2>&1") != 0) {
-    std::puts("skipped: there is no qemu-system-x86_64 in PATH (apt-get install qemu-system-x86)");
-    return 77;
-  }
-  const std::string refused = spinring::test::enter_namespace();
-  if (!refused.empty()) {
-    std::printf("skipped: several queues need a tap device: %s\n", refused.c_str());
-    return 77;
-  }
-  return RUN_ALL_TESTS();
-}

@@ -34,9 +34,17 @@ void judge(mempool::PoolViolation violation, const mempool::Pool&, std::uint32_t
   if (violation != mempool::PoolViolation::kUseAfterFree) throw std::runtime_error(std::string(text));
 }
 
+/// What a device with all offloads offers.
+constexpr std::uint64_t kOffloads =
+    sim::feature(VIRTIO_NET_F_CSUM) | sim::feature(VIRTIO_NET_F_HOST_TSO4) |
+    sim::feature(VIRTIO_NET_F_HOST_TSO6) | sim::feature(VIRTIO_NET_F_HOST_USO) |
+    sim::feature(VIRTIO_NET_F_GUEST_CSUM) | sim::feature(VIRTIO_NET_F_GUEST_TSO4) |
+    sim::feature(VIRTIO_NET_F_GUEST_TSO6) | sim::feature(VIRTIO_NET_F_GUEST_USO4) |
+    sim::feature(VIRTIO_NET_F_HASH_REPORT);
+
 /// One rig a path; opened once, started for each input. Never destroyed: the process ends with the fuzzer.
-Rig& rig_of(bool mergeable) {
-  static const auto make = [](bool merged) {
+Rig& rig_of(bool mergeable, bool offloads) {
+  static const auto make = [](bool merged, bool all) {
     ::testing::GTEST_FLAG(throw_on_failure) = true;
     mempool::set_pool_violation_handler(judge);
     pmd::RigConfig config;
@@ -45,13 +53,15 @@ Rig& rig_of(bool mergeable) {
     config.buffer_length = merged ? 320 : 2304;
     config.memory_bytes = 512U << 10;
     if (!merged) config.device = pmd::without(sim::feature(VIRTIO_NET_F_MRG_RXBUF));
+    if (all) config.device.features |= kOffloads;
     auto* const rig = new Rig(config);
     rig->forgive_device();
     require(rig->open().has_value(), "the port does not open");
+    rig->set_offloads(rig->port->info().offloads);  // none, or all
     return rig;
   };
-  static std::array<Rig*, 2> rigs{make(false), make(true)};
-  return *rigs[mergeable ? 1 : 0];
+  static std::array<Rig*, 4> rigs{make(false, false), make(true, false), make(false, true), make(true, true)};
+  return *rigs[(mergeable ? 1U : 0U) + (offloads ? 2U : 0U)];
 }
 
 class Story {
@@ -145,9 +155,22 @@ class Story {
         require(rig_.pool->owns(segment), "a packet that is none");
         require(segments.insert(segment).second, "a segment twice in a chain");
       }
+      require_sound_notes(*head);
       require(owned_.insert(head).second, "a packet that the application has already");
     }
     received_ += count;
+  }
+
+  /// What is noted can be acted on: it lies inside the frame.
+  static void require_sound_notes(const Packet& head) {
+    if ((head.offloads & mempool::kRxChecksumPartial) != 0) {
+      require(head.csum_start + std::uint32_t{head.csum_offset} + 2 <= head.packet_length,
+              "a checksum outside the frame");
+    }
+    if ((head.offloads & mempool::kRxCoalesced) != 0) {
+      require(head.segment_size != 0, "segments of no bytes");
+      require(head.header_length <= head.packet_length, "headers longer than the frame");
+    }
   }
 
   void send() {
@@ -185,6 +208,14 @@ class Story {
       tail = segment;
     }
     if (head != nullptr && (shape & 4U) != 0) head->segments = input_.u8();
+    if (head != nullptr && (shape & 32U) != 0) {
+      head->offloads = std::uint32_t{input_.u8()} << 8;
+      head->csum_start = input_.u8();
+      head->csum_offset = input_.u8();
+      head->segment_size = input_.u8();
+      head->header_length = input_.u8();
+      if (head->data_length > 14) head->data()[12] = std::byte{0x08};
+    }
     return head;
   }
 
@@ -207,6 +238,15 @@ class Story {
     if ((how & 4U) != 0) options.used_id = small_or_any();
     if ((how & 8U) != 0) options.buffers_pushed = input_.u8() % 4;
     options.publish = (how & 16U) == 0;
+    if ((how & 32U) != 0) {
+      options.header.flags = input_.u8();
+      options.header.gso_type = input_.u8() % 8;
+      options.header.csum_start = input_.u16();
+      options.header.csum_offset = input_.u8();
+      options.header.gso_size = input_.u8();
+      options.header.hdr_len = input_.u16();
+      options.hash_report = input_.u8();
+    }
     const std::size_t length = 14 + input_.u16() % 1500;
     (void)rig_.device.deliver(std::vector<std::byte>(length, std::byte{how}), 0, options);
   }
@@ -338,7 +378,7 @@ class Story {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return -1;
   const std::span input(data, size);
-  spinring::fuzz::Rig& rig = spinring::fuzz::rig_of((input[0] & 1U) != 0);
+  spinring::fuzz::Rig& rig = spinring::fuzz::rig_of((input[0] & 1U) != 0, (input[0] & 2U) != 0);
   spinring::fuzz::Story(rig, spinring::fuzz::FuzzInput(input.subspan(1))).run();
   return 0;
 }

@@ -75,7 +75,7 @@ std::optional<Flow> flow_of(std::span<const std::byte> frame) {
   const auto at = [&](std::size_t i) { return std::to_integer<std::uint8_t>(frame[i]); };
   if (frame.size() < kEthernet + 40) return std::nullopt;
   Flow flow;
-  const unsigned type = at(12) << 8U | at(13);
+  const unsigned type = unsigned{at(12)} << 8U | at(13);
   if (type != 0x0800 && type != 0x86DD) return std::nullopt;
   flow.ipv6 = type == 0x86DD;
   const std::size_t from = kEthernet + (flow.ipv6 ? 8U : 12U);

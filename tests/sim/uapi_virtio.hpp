@@ -31,6 +31,7 @@
 #endif
 
 // virtio 1.3 and 1.4; newer than the headers of Linux 6.1. Layouts are those of the specification.
+// NOLINTBEGIN(readability-identifier-naming): as the kernel will name them.
 #ifndef VIRTIO_NET_F_VQ_NOTF_COAL
 #define VIRTIO_NET_F_VQ_NOTF_COAL 52
 #define VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET 2
@@ -75,6 +76,7 @@ struct virtio_net_stats_reply_hdr {
   __le16 size;
 };
 #endif
+// NOLINTEND(readability-identifier-naming)
 #ifndef VIRTIO_F_RING_RESET
 #define VIRTIO_F_RING_RESET 40
 #endif

@@ -28,6 +28,7 @@ struct alignas(kCacheLine) Stream {
   pmd::MacAddress source{};       ///< of the TX port
   pmd::MacAddress peer{};         ///< --eth-peer of the TX port
   std::uint16_t tx_length = 0;    ///< bytes of a frame that txonly makes
+  pmd::Offloads tx_offloads{};    ///< that the TX port was started with
   StreamPlan plan;
   StreamCounters counters;
 };

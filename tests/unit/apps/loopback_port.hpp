@@ -55,6 +55,7 @@ class LoopbackPort final : public pmd::AnyPort {
     }
     ++starts;
     faulty = false;
+    started_with = {config.offloads, config.rss.types, config.mtu};
     queues_.clear();
     for (std::size_t i = 0; i < std::max(config.rx.size(), config.tx.size()); ++i) {
       auto queue = std::make_unique<Queue>();
@@ -152,6 +153,13 @@ class LoopbackPort final : public pmd::AnyPort {
   std::atomic<bool> link_up = true;
   bool promiscuous = true;
   int starts = 0;
+  struct Settings {
+    pmd::Offloads offloads;
+    std::uint32_t rss_types = 0;
+    std::uint16_t mtu = 0;
+  };
+  Settings started_with;
+  void offer(pmd::Offloads offloads) { info_.offloads = offloads; }
   int starts_to_fail = 0;
   bool* destroyed = nullptr;
   /// Frames that an uncabled port's TX queue takes before it is full for good.

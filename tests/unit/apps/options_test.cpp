@@ -106,6 +106,23 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
   EXPECT_FALSE(forward.auto_recover);
 }
 
+TEST(Options, OfOffloadsRssAndTheLongestFrame) {
+  const ForwardOptions none = good({}, {}).forward;
+  EXPECT_FALSE(none.rx_checksum || none.coalesce);
+  EXPECT_EQ(none.rss_types, 0U);
+  EXPECT_EQ(none.mtu, 0);
+  const ForwardOptions all =
+      good({}, {"--enable-rx-cksum", "--enable-lro", "--rss-ip", "--max-pkt-len=9018"}).forward;
+  EXPECT_TRUE(all.rx_checksum && all.coalesce);
+  EXPECT_EQ(all.rss_types, pmd::kRssIpv4 | pmd::kRssIpv6);
+  EXPECT_EQ(all.mtu, 9000);
+  EXPECT_EQ(good({}, {"--rss-udp"}).forward.rss_types,
+            pmd::kRssIpv4 | pmd::kRssIpv6 | pmd::kRssUdpIpv4 | pmd::kRssUdpIpv6);
+  EXPECT_EQ(good({}, {"--max-pkt-len=86"}).forward.mtu, 68);
+  EXPECT_FALSE(parse({}, {"--max-pkt-len=85"}));
+  EXPECT_FALSE(parse({}, {"--max-pkt-len=65536"}));
+}
+
 TEST(Options, TakeTheirValueAlsoAsTheNextWord) {
   const Options options = good({"-m", "32"}, {"--forward-mode", "rxonly", "--rxq", "4"});
   EXPECT_EQ(options.machine.memory_mb, 32U);

@@ -70,6 +70,12 @@ class Options(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("1056", done.stderr)
 
+    def test_an_offload_that_the_device_lacks_is_refused_by_name(self):
+        done = run(command("--enable-rx-cksum"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("rx-checksum", done.stderr)
+        self.assertIn("vnet_hdr", done.stderr)
+
 
 class Forwarding(unittest.TestCase):
     def check(self, stats):

@@ -53,6 +53,35 @@ class SessionTest : public testing::Test {
   Lab lab_{2};
 };
 
+TEST_F(SessionTest, PortsAreStartedWithWhatTheOptionsAskFor) {
+  using pmd::Offload;
+  lab_.port[0]->offer(Offload::kTxChecksum | Offload::kTxSegment | Offload::kTxSegmentUdp);
+  ForwardOptions options = small();
+  options.rx_checksum = true;
+  options.rss_types = pmd::kRssIpv4;
+  options.mtu = 1400;
+  auto session = make(options, 1);
+  ASSERT_TRUE(session) << session.error().message();
+  const auto& first = lab_.port[0]->started_with;
+  EXPECT_EQ(pmd::to_string(first.offloads), "rx-checksum tx-checksum tx-segment rss")
+      << "of sending, what is there";
+  EXPECT_EQ(first.rss_types, pmd::kRssIpv4);
+  EXPECT_EQ(first.mtu, 1400);
+  EXPECT_EQ(pmd::to_string(lab_.port[1]->started_with.offloads), "rx-checksum rss");
+  (void)finish(**session);
+}
+
+TEST_F(SessionTest, JoinedFramesAreNotForwardedToPortsThatCannotCutThem) {
+  ForwardOptions options = small();
+  options.coalesce = true;
+  auto session = make(options, 1);
+  ASSERT_TRUE(session) << session.error().message();
+  const auto refused = (*session)->start(0);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("--enable-lro"), std::string::npos) << refused.error().message();
+  (void)finish(**session);
+}
+
 TEST_F(SessionTest, ForwardsAndAccountsForEveryPacket) {
   for (const auto mode : {ForwardMode::kIo, ForwardMode::kMac, ForwardMode::kMacSwap}) {
     Lab lab(2);

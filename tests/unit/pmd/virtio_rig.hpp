@@ -57,6 +57,8 @@ class Rig {
   [[nodiscard]] Result<void> open();
   [[nodiscard]] PortConfig<SpinringPackets> port_config();
   [[nodiscard]] Result<void> start() { return port->start(port_config()); }
+  /// Of the next start.
+  void set_offloads(Offloads offloads) noexcept { config_.offloads = offloads; }
   /// Both, and both must work.
   void open_and_start();
   /// The story of a device that breaks rules may leave complaints of the simulated one: they are its own.
