@@ -15,7 +15,7 @@ pmd::QtestConfig machine_config(const LabConfig& config, const std::string& sock
       config.netdev.empty() ? "stream,id=n0,server=off,addr.type=unix,addr.path=" + socket : config.netdev;
   return {
       .netdevs = {netdev},
-      .devices = {{"qtest0", "virtio-net-pci,netdev=n0,mac=" + pmd::to_string(kMac) + config.properties}}};
+      .devices = {{"qtest0", config.model + ",netdev=n0,mac=" + pmd::to_string(kMac) + config.properties}}};
 }
 
 }  // namespace
@@ -39,6 +39,8 @@ void Lab::start(const Run& run) {
   pmd::PortConfig<pmd::SpinringPackets> config;
   config.promiscuous = run.promiscuous;
   config.vlan_filter = run.vlan_filter;
+  config.mtu = run.mtu;
+  config.offloads = run.offloads;
   for (unsigned i = 0; i < run.queues; ++i) {
     config.rx.push_back({run.rx_ring, cache.get()});
     config.tx.push_back({run.tx_ring, cache.get()});
