@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "base/time.hpp"
 #include "mempool/packet.hpp"
+#include "pmd/e1000/dump.hpp"
 #include "pmd/e1000/nvm.hpp"
 #include "pmd/e1000/phy.hpp"
 #include "pmd/e1000/registers.hpp"
@@ -183,15 +184,25 @@ std::uint16_t Device::rx_buffer(std::uint32_t room) const noexcept {
   return fits == kBufferSizes.end() ? std::uint16_t{0} : fits->bytes;
 }
 
-Result<void> Device::prepare(const StartRequest& request) {
+Result<void> Device::check_request(const StartRequest& request) const {
   if (const Offloads more = request.offloads.without(info_.offloads); !more.empty()) {
     return fail(Errc::kUnsupported, "offloads " + to_string(more), name(), 0,
                 "The device offers: " + to_string(info_.offloads));
+  }
+  // [8254x] 13.4.1: CTRL.VME is for both directions.
+  if (request.offloads.has(Offload::kTxVlanInsert) && !request.offloads.has(Offload::kRxVlanStrip)) {
+    return fail(Errc::kUnsupported, "offload tx-vlan-insert without rx-vlan-strip", name(), 0,
+                "The device inserts VLAN tags only while it strips them as well: ask for both");
   }
   if (request.mtu > info_.max_mtu) {
     return fail(Errc::kBadArgument, fmt::format("an MTU of {}", request.mtu), name(), 0,
                 fmt::format("The device takes up to {}", info_.max_mtu));
   }
+  return {};
+}
+
+Result<void> Device::prepare(const StartRequest& request) {
+  if (auto ok = check_request(request); !ok) return ok;
   if (auto done = reset(); !done) return done;
   running_ = true;
   promiscuous_ = request.promiscuous;
@@ -206,12 +217,14 @@ Result<void> Device::prepare(const StartRequest& request) {
     ctrl.raw &= ~field.raw;
   }
   if (!family().express) ctrl = ctrl | Ctrl::kAsde(1);
+  if (request.offloads.has(Offload::kRxVlanStrip)) ctrl = ctrl | Ctrl::kVme(1);
   mmio::write(*registers_, ctrl | Ctrl::kSlu(1));
   if (auto done = start_link(); !done) return done;
   clear_filters();
   write_address(0, info_.mac, true);
   set_up_receive(request);
   set_up_transmit();
+  statistics_.restart(*registers_);
   return {};
 }
 
@@ -234,6 +247,9 @@ void Device::set_up_receive(const StartRequest& request) {
   mmio::write(*registers_, rctl);
   mmio::write(*registers_, Rxcsum{});
   if (family().extended_rx) mmio::write(*registers_, mmio::read<Rfctl>(*registers_) | Rfctl::kExsten(1));
+  // [82576] 8.2.7 has two types in VET, which are right after a reset.
+  constexpr std::uint32_t kVlanType = 0x8100;
+  if (!family().queue_enable) mmio::write(*registers_, Vet{kVlanType});
   constexpr std::uint32_t kFcs = 4;
   if (family().queue_enable) mmio::write(*registers_, Rlpml{longest_frame(mtu) + kFcs});
   mmio::write(*registers_, Mrqc{});
@@ -291,8 +307,18 @@ void Device::run() {
 
 void Device::stop() noexcept {
   if (!std::exchange(running_, false)) return;
+  statistics_.collect(*registers_);
   if (auto done = reset(); !done) log(LogLevel::kWarning, done.error().message());
   if (auto done = function_->set_bus_master(false); !done) log(LogLevel::kWarning, done.error().message());
+}
+
+std::vector<NamedStat> Device::extended_stats() {
+  if (running_) statistics_.collect(*registers_);
+  return statistics_.report();
+}
+
+std::vector<RegisterDump> Device::registers(std::uint16_t rx_queues, std::uint16_t tx_queues) const {
+  return dump(*registers_, family(), rx_queues, tx_queues);
 }
 
 LinkState Device::link() const {

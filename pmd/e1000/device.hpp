@@ -9,6 +9,7 @@
 #include "base/result.hpp"
 #include "pmd/bus/pci_function.hpp"
 #include "pmd/e1000/models.hpp"
+#include "pmd/e1000/statistics.hpp"
 #include "pmd/port.hpp"
 
 namespace spinring::pmd::e1000 {
@@ -71,6 +72,9 @@ class Device {
   /// An error if the device has gone.
   [[nodiscard]] Result<void> check() const;
   [[nodiscard]] LinkState link() const;
+  /// The device's counters since prepare(); those of the last run once it is stopped.
+  [[nodiscard]] std::vector<NamedStat> extended_stats();
+  [[nodiscard]] std::vector<RegisterDump> registers(std::uint16_t rx_queues, std::uint16_t tx_queues) const;
   [[nodiscard]] int removal_fd() const noexcept { return function_->removal_fd(); }
 
   [[nodiscard]] Result<void> set_promiscuous(bool on);
@@ -84,6 +88,7 @@ class Device {
       : function_(std::move(function)), model_(&model), registers_(&registers) {}
 
   // device.cpp
+  [[nodiscard]] Result<void> check_request(const StartRequest& request) const;
   [[nodiscard]] Result<void> reset();
   void quiesce();
   [[nodiscard]] Result<void> read_address();
@@ -104,6 +109,7 @@ class Device {
   const Model* model_;
   RegisterBlock* registers_;
   PortInfo info_;
+  Statistics statistics_;
   bool running_ = false;
   bool promiscuous_ = false;
   bool all_multicast_ = false;

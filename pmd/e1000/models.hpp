@@ -79,7 +79,7 @@ inline constexpr Family k8254x{
     .tipg = 10U | 8U << 10 | 6U << 20,  // [8254x] 13.4.34: copper
     .max_mtu = 16110,                   // 16128 bytes with header and FCS
     .rss = {},
-    .offloads = {},
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert,
 };
 
 /// 82574L.
@@ -100,7 +100,7 @@ inline constexpr Family k82574{
     .tipg = 0,
     .max_mtu = 9212,
     .rss = {},
-    .offloads = {},
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert,
 };
 
 /// 82576.
@@ -121,7 +121,7 @@ inline constexpr Family k82576{
     .tipg = 0,
     .max_mtu = 9216,
     .rss = {},
-    .offloads = {},
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert,
 };
 
 inline constexpr Model k82540em{"e1000 (82540EM)", &k8254x};

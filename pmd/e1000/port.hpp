@@ -67,6 +67,11 @@ class E1000Port final : public BasicPort<Packets> {
     return queue < tx_.size() ? tx_[queue]->stats() : TxStats{};
   }
 
+  [[nodiscard]] std::vector<NamedStat> extended_stats() override { return device_.extended_stats(); }
+  [[nodiscard]] std::vector<RegisterDump> registers() override {
+    return device_.registers(static_cast<std::uint16_t>(rx_.size()), static_cast<std::uint16_t>(tx_.size()));
+  }
+
   [[nodiscard]] LinkState link() override { return device_.link(); }
   [[nodiscard]] int removal_fd() const noexcept override { return device_.removal_fd(); }
   [[nodiscard]] Result<void> check() override { return device_.check(); }
