@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <thread>
 
@@ -65,6 +66,12 @@ std::uint32_t bits_of(const Meanings& meanings, Offloads offloads) noexcept {
   std::uint32_t bits = 0;
   for (const Meaning& meaning : meanings) bits |= offloads.has(meaning.offload) ? meaning.bits : 0;
   return bits;
+}
+
+/// Several queues are fed by RSS alone, and the hash is RSS's.
+bool needs_rss(const StartRequest& request) noexcept {
+  return request.rx_queues > 1 || request.offloads.has(Offload::kRss) ||
+         request.offloads.has(Offload::kRxHash);
 }
 
 bool is_unicast(const MacAddress& mac) noexcept {
@@ -194,6 +201,14 @@ Result<void> Device::check_request(const StartRequest& request) const {
     return fail(Errc::kUnsupported, "offload tx-vlan-insert without rx-vlan-strip", name(), 0,
                 "The device inserts VLAN tags only while it strips them as well: ask for both");
   }
+  const std::vector<std::uint16_t>& table = request.rss.table;
+  if (needs_rss(request) && !table.empty() &&
+      (!std::has_single_bit(table.size()) || table.size() > info_.rss_table ||
+       *std::max_element(table.begin(), table.end()) >= request.rx_queues)) {
+    return fail(Errc::kBadArgument, fmt::format("an RSS table of {} entries", table.size()), name(), 0,
+                fmt::format("It has a power of two up to {} entries, each an rx queue that is started",
+                            info_.rss_table));
+  }
   if (request.mtu > info_.max_mtu) {
     return fail(Errc::kBadArgument, fmt::format("an MTU of {}", request.mtu), name(), 0,
                 fmt::format("The device takes up to {}", info_.max_mtu));
@@ -245,14 +260,43 @@ void Device::set_up_receive(const StartRequest& request) {
               Rctl::kVfe(vlan_filter_ ? 1 : 0) | Rctl::kUpe(promiscuous_ ? 1 : 0) |
               Rctl::kMpe(promiscuous_ ? 1 : 0);
   mmio::write(*registers_, rctl);
-  mmio::write(*registers_, Rxcsum{});
+  const bool checksum = request.offloads.has(Offload::kRxChecksum);
+  const bool hash = needs_rss(request);
+  mmio::write(*registers_, Rxcsum::kIpofl(checksum ? 1 : 0) | Rxcsum::kTuofl(checksum ? 1 : 0) |
+                               Rxcsum::kPcsd(hash ? 1 : 0));
   if (family().extended_rx) mmio::write(*registers_, mmio::read<Rfctl>(*registers_) | Rfctl::kExsten(1));
   // [82576] 8.2.7 has two types in VET, which are right after a reset.
   constexpr std::uint32_t kVlanType = 0x8100;
   if (!family().queue_enable) mmio::write(*registers_, Vet{kVlanType});
   constexpr std::uint32_t kFcs = 4;
   if (family().queue_enable) mmio::write(*registers_, Rlpml{longest_frame(mtu) + kFcs});
-  mmio::write(*registers_, Mrqc{});
+  if (family().rss.entries != 0) mmio::write(*registers_, Mrqc{});
+  if (hash) set_up_rss(request);
+}
+
+/// [82574] 7.1.11, [82576] 7.1.2.8: key, redirection table, then what is hashed.
+void Device::set_up_rss(const StartRequest& request) {
+  const RssLayout& layout = family().rss;
+  for (std::uint64_t i = 0; i < kRssKeyBytes; i += 4) {
+    std::uint32_t word = 0;
+    for (unsigned byte = 0; byte < 4; ++byte) word |= std::uint32_t{request.rss.key[i + byte]} << 8 * byte;
+    mmio::write(*registers_, Rssrk{word}, i);
+  }
+  const std::vector<std::uint16_t>& table = request.rss.table;
+  for (std::uint64_t i = 0; i < layout.entries; i += 4) {
+    std::uint32_t word = 0;
+    for (unsigned entry = 0; entry < 4; ++entry) {
+      const std::size_t at = i + entry;
+      const std::size_t queue = table.empty() ? at % request.rx_queues : table[at % table.size()];
+      word |= static_cast<std::uint32_t>(queue) << layout.queue_shift << 8 * entry;
+    }
+    mmio::write(*registers_, Reta{word}, i);
+  }
+  std::uint32_t fields = 0;
+  for (const RssLayout::Type& type : layout.types) {
+    if ((request.rss.types & type.type) != 0) fields |= type.fields;
+  }
+  mmio::write(*registers_, Mrqc::kEnable(layout.enable) | Mrqc::kFields(fields));
 }
 
 void Device::set_up_transmit() {

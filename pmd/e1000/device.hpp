@@ -95,6 +95,7 @@ class Device {
   void describe();
   [[nodiscard]] Result<void> start_link();
   void set_up_receive(const StartRequest& request);
+  void set_up_rss(const StartRequest& request);
   void set_up_transmit();
   [[nodiscard]] Result<Doorbell> enable_queue(std::uint64_t base, const Ring& ring, std::uint32_t control);
   [[nodiscard]] const std::string& name() const noexcept { return function_->name(); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -28,10 +29,15 @@ struct NvmLayout {
 
 /// How RSS is told to the device.
 struct RssLayout {
+  /// A kind of hash and its bits in MRQC's field enable.
+  struct Type {
+    std::uint32_t type;
+    std::uint32_t fields;
+  };
   std::uint16_t entries = 0;     ///< of the redirection table; 0: no RSS
   std::uint8_t enable = 0;       ///< Mrqc::kEnable
   std::uint8_t queue_shift = 0;  ///< where an entry of RETA has the queue
-  std::uint32_t types = 0;       ///< RssTypes that it can hash
+  std::array<Type, 6> types{};
 };
 
 /// A generation of devices with one register model.
@@ -50,6 +56,7 @@ struct Family {
   std::uint8_t receive_addresses;  ///< pairs of RAL and RAH that are the driver's
   std::uint32_t txdctl;            ///< bits of TXDCTL that the data sheet wants set
   std::uint32_t tipg;              ///< value of TIPG; 0: the device's default is right
+  bool segments_ipv6;              ///< TCP segmentation over IPv6 as well
   std::uint16_t max_mtu;
   RssLayout rss;
   Offloads offloads;
@@ -77,9 +84,11 @@ inline constexpr Family k8254x{
     .receive_addresses = 15,
     .txdctl = 0,
     .tipg = 10U | 8U << 10 | 6U << 20,  // [8254x] 13.4.34: copper
+    .segments_ipv6 = false,             // QUIRK(QEMU): e1000 counts IPv6's header into its payload length
     .max_mtu = 16110,                   // 16128 bytes with header and FCS
     .rss = {},
-    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert,
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
+                Offload::kTxIpChecksum | Offload::kTxSegment,
 };
 
 /// 82574L.
@@ -90,7 +99,7 @@ inline constexpr Family k82574{
     .rx_base = 0x2800,
     .tx_base = 0x3800,
     .queue_stride = 0x100,
-    .queues = 1,
+    .queues = 2,
     .queue_enable = false,
     .express = true,
     .extended_rx = true,
@@ -98,9 +107,18 @@ inline constexpr Family k82574{
     .receive_addresses = 15,
     .txdctl = 1U << 22,  // [82574] 10.2.6.9: must be 1
     .tipg = 0,
+    .segments_ipv6 = true,
     .max_mtu = 9212,
-    .rss = {},
-    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert,
+    .rss = {.entries = 128,
+            .enable = 1,
+            .queue_shift = 7,
+            .types = {{{kRssTcpIpv4, 1U << 0},
+                       {kRssIpv4, 1U << 1},
+                       {kRssTcpIpv6, 1U << 2},
+                       {kRssIpv6, 1U << 3 | 1U << 4}}}},
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
+                Offload::kTxIpChecksum | Offload::kTxSegment | Offload::kRxChecksum | Offload::kRxHash |
+                Offload::kRss,
 };
 
 /// 82576.
@@ -111,7 +129,7 @@ inline constexpr Family k82576{
     .rx_base = 0xC000,
     .tx_base = 0xE000,
     .queue_stride = 0x40,
-    .queues = 1,
+    .queues = 8,
     .queue_enable = true,
     .express = true,
     .extended_rx = false,
@@ -119,9 +137,20 @@ inline constexpr Family k82576{
     .receive_addresses = 16,
     .txdctl = 0,
     .tipg = 0,
+    .segments_ipv6 = true,
     .max_mtu = 9216,
-    .rss = {},
-    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert,
+    .rss = {.entries = 128,
+            .enable = 2,
+            .queue_shift = 0,
+            .types = {{{kRssTcpIpv4, 1U << 0},
+                       {kRssIpv4, 1U << 1},
+                       {kRssTcpIpv6, 1U << 2 | 1U << 5},
+                       {kRssIpv6, 1U << 3 | 1U << 4},
+                       {kRssUdpIpv4, 1U << 6},
+                       {kRssUdpIpv6, 1U << 7}}}},
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
+                Offload::kTxIpChecksum | Offload::kTxSegment | Offload::kRxChecksum | Offload::kRxHash |
+                Offload::kRss,
 };
 
 inline constexpr Model k82540em{"e1000 (82540EM)", &k8254x};

@@ -127,7 +127,10 @@ class E1000Port final : public BasicPort<Packets> {
       if (auto ok = add_rx(queue, {queue.fill, *buffer, Device::longest_frame(mtu), notes}); !ok) return ok;
     }
     for (const QueueConfig<Packets>& queue : config.tx) {
-      if (auto ok = add_tx(queue, {tx_offloads(config.offloads), Device::longest_frame(mtu)}); !ok) return ok;
+      if (auto ok = add_tx(queue, {tx_offloads(config.offloads), Device::longest_frame(mtu),
+                                   device_.family().segments_ipv6});
+          !ok)
+        return ok;
     }
     device_.run();
     for (auto& queue : rx_) queue->fill();

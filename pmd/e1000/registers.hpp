@@ -208,14 +208,8 @@ struct Rfctl {
 struct Mrqc {
   static constexpr std::uint64_t kOffset = 0x5818;
   static constexpr Access kAccess = Access::kReadWrite;
-  static constexpr Field<Mrqc, 2, 0> kEnable{};  ///< the family's own value: RssLayout::enable
-  static constexpr Field<Mrqc, 31, 16> kFields{};
-  static constexpr std::uint32_t kTcpIpv4 = 1U << 0;
-  static constexpr std::uint32_t kIpv4 = 1U << 1;
-  static constexpr std::uint32_t kIpv6 = 1U << 4;
-  static constexpr std::uint32_t kTcpIpv6 = 1U << 5;
-  static constexpr std::uint32_t kUdpIpv4 = 1U << 6;  ///< [82576] alone
-  static constexpr std::uint32_t kUdpIpv6 = 1U << 7;  ///< [82576] alone
+  static constexpr Field<Mrqc, 2, 0> kEnable{};    ///< the family's own value: RssLayout::enable
+  static constexpr Field<Mrqc, 31, 16> kFields{};  ///< RssLayout::types
   std::uint32_t raw = 0;
 };
 

@@ -14,6 +14,7 @@
 namespace spinring::pmd::e1000 {
 
 inline constexpr std::uint32_t kShortestFrame = 14;  ///< an Ethernet header
+inline constexpr std::uint16_t kTcpChecksumAt = 16;  ///< in the TCP header
 /// [82576] 7.2.2.3: PAYLEN has 18 bits, the legacy context's 20; IP's length field has 16 and is the limit.
 inline constexpr std::uint32_t kLongestSegmented = 65535 + 18;
 
@@ -73,7 +74,7 @@ inline void legacy_offload(const TxHeaders& headers, std::uint32_t frame_length,
   const std::uint64_t l4_part = l4 | (l4 + request.csum_offset) << 8;  // TUCSE 0: to the frame's end
   job.has_context = true;
   job.context_address = ip_part | l4_part << 32;
-  const bool tcp = request.csum_offset == 16;
+  const bool tcp = request.csum_offset == kTcpChecksumAt;
   job.context_command = TxDescriptor::kDext | (headers.ipv4 ? kIp : 0) | (tcp ? kTcp : 0);
   if (segmented) {
     const std::uint32_t all = l4 + headers.l4;
@@ -89,7 +90,6 @@ inline void advanced_offload(const TxHeaders& headers, std::uint32_t frame_lengt
   constexpr std::uint32_t kContext = 2U << 20;
   constexpr std::uint32_t kIpv4 = 1U << 10;
   constexpr std::uint32_t kTcp = 1U << 11;
-  constexpr std::uint32_t kSctp = 2U << 11;
   const bool segmented = (request.offloads & mempool::kTxSegment) != 0;
   job.has_context = true;
   job.context_address = headers.l3 | std::uint32_t{headers.l2} << 9;
@@ -100,8 +100,8 @@ inline void advanced_offload(const TxHeaders& headers, std::uint32_t frame_lengt
   if (headers.ipv4 && (segmented || (request.offloads & mempool::kTxIpChecksum) != 0))
     job.status |= TxDescriptor::kIxsm;
   if (segmented || (request.offloads & mempool::kTxChecksum) != 0) job.status |= TxDescriptor::kTxsm;
-  const std::uint32_t l4_type = request.csum_offset == 16 ? kTcp : request.csum_offset == 8 ? kSctp : 0;
-  job.context_command = TxDescriptor::kDext | kContext | (headers.ipv4 ? kIpv4 : 0) | l4_type;
+  const bool tcp = request.csum_offset == kTcpChecksumAt;
+  job.context_command = TxDescriptor::kDext | kContext | (headers.ipv4 ? kIpv4 : 0) | (tcp ? kTcp : 0);
   if (segmented) {
     const std::uint32_t all = std::uint32_t{headers.l2} + headers.l3 + headers.l4;
     job.command |= kTse;
@@ -114,11 +114,11 @@ inline void advanced_offload(const TxHeaders& headers, std::uint32_t frame_lengt
 /// done.
 template <TxFormat F>
 [[nodiscard]] bool offload_job(std::span<std::byte> first, std::uint32_t frame_length, TxRequest request,
-                               TxJob& job) noexcept {
-  constexpr std::uint16_t kTcpChecksumAt = 16;
+                               bool segments_ipv6, TxJob& job) noexcept {
   std::optional<TxHeaders> headers = read_headers(first, request);
   if (!headers) return false;
   if ((request.offloads & mempool::kTxSegment) != 0) {
+    if (!headers->ipv4 && !segments_ipv6) return false;
     if (frame_length <= std::uint32_t{headers->l2} + headers->l3 + headers->l4) return false;
     prepare_segmentation(first, *headers);
     request.csum_offset = kTcpChecksumAt;

@@ -23,6 +23,7 @@ struct TxFeatures {
 struct TxSettings {
   std::uint32_t offloads = 0;       ///< mempool::OffloadBits that a packet may ask for
   std::uint32_t longest_frame = 0;  ///< bytes without FCS, of a packet that is not segmented
+  bool segments_ipv6 = true;        ///< TCP over IPv6 can be segmented, not over IPv4 alone
 };
 
 /// A TX queue of any features, for the control plane.
@@ -131,8 +132,8 @@ class TxQueue final : public Queue<Packets, TxDescriptor, TxQueueControl> {
         length > (segmented ? kLongestSegmented : settings_.longest_frame))
       return kNotSendable;
     job = plain_job<F.format>(length);
-    if (request.offloads != 0 &&
-        !offload_job<F.format>({Packets::data(head), Packets::data_length(head)}, length, request, job))
+    if (request.offloads != 0 && !offload_job<F.format>({Packets::data(head), Packets::data_length(head)},
+                                                        length, request, settings_.segments_ipv6, job))
       return kNotSendable;
     // Counted with the context even if the device should know it already: a full ring must not depend on
     // that.

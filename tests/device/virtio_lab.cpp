@@ -41,6 +41,7 @@ void Lab::start(const Run& run) {
   config.vlan_filter = run.vlan_filter;
   config.mtu = run.mtu;
   config.offloads = run.offloads;
+  config.rss = run.rss;
   for (unsigned i = 0; i < run.queues; ++i) {
     config.rx.push_back({run.rx_ring, cache.get()});
     config.tx.push_back({run.tx_ring, cache.get()});

@@ -41,6 +41,7 @@ struct Run {
   bool vlan_filter = false;
   std::uint16_t mtu = 0;
   pmd::Offloads offloads{};
+  pmd::RssConfig rss{};
 };
 
 /// A QEMU device model on a cable, driven by our driver: all that a program would put around a port, and
