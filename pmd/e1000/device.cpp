@@ -344,9 +344,11 @@ Result<Doorbell> Device::enable_tx(std::uint16_t index, const Ring& ring) {
   return enable_queue(family().tx_base + std::uint64_t{index} * family().queue_stride, ring, family().txdctl);
 }
 
-void Device::run() {
+Result<void> Device::run() {
+  if (auto armed = arm_link_event(); !armed) return armed;
   mmio::write(*registers_, mmio::read<Tctl>(*registers_) | Tctl::kEn(1));
   mmio::write(*registers_, mmio::read<Rctl>(*registers_) | Rctl::kEn(1));
+  return {};
 }
 
 void Device::stop() noexcept {

@@ -65,7 +65,7 @@ class Device {
   [[nodiscard]] Result<Doorbell> enable_rx(std::uint16_t index, const Ring& ring, std::uint16_t buffer);
   [[nodiscard]] Result<Doorbell> enable_tx(std::uint16_t index, const Ring& ring);
   /// Start, second half: receives and sends from here on. The rings are still empty.
-  void run();
+  [[nodiscard]] Result<void> run();
   /// Stops all DMA: reset, bus mastering off. Idempotent.
   void stop() noexcept;
 
@@ -75,6 +75,9 @@ class Device {
   /// The device's counters since prepare(); those of the last run once it is stopped.
   [[nodiscard]] std::vector<NamedStat> extended_stats();
   [[nodiscard]] std::vector<RegisterDump> registers(std::uint16_t rx_queues, std::uint16_t tx_queues) const;
+  /// Readable when the link may have changed; -1: the bus delivers no interrupts.
+  [[nodiscard]] int link_event_fd() const noexcept;
+  void acknowledge_link_event() noexcept;
   [[nodiscard]] int removal_fd() const noexcept { return function_->removal_fd(); }
 
   [[nodiscard]] Result<void> set_promiscuous(bool on);
@@ -100,6 +103,10 @@ class Device {
   [[nodiscard]] Result<Doorbell> enable_queue(std::uint64_t base, const Ring& ring, std::uint32_t control);
   [[nodiscard]] const std::string& name() const noexcept { return function_->name(); }
 
+  // interrupts.cpp
+  [[nodiscard]] Result<void> arm_link_event();
+  [[nodiscard]] Result<bool> uses_msix();
+
   // filters.cpp
   [[nodiscard]] Result<void> check_running(const char* what) const;
   void clear_filters();
@@ -111,6 +118,7 @@ class Device {
   RegisterBlock* registers_;
   PortInfo info_;
   Statistics statistics_;
+  unsigned vectors_ = 0;  ///< interrupts armed; 0: the bus delivers none
   bool running_ = false;
   bool promiscuous_ = false;
   bool all_multicast_ = false;

@@ -27,6 +27,13 @@ struct NvmLayout {
   std::uint8_t address_shift;
 };
 
+/// How a cause that is no queue's finds its MSI-X vector.
+enum class MsixRoute : std::uint8_t {
+  kNone,   ///< no MSI-X
+  k82574,  ///< [82574] 10.2.4.9 IVAR
+  k82576,  ///< [82576] 8.8.14 IVAR_MISC
+};
+
 /// How RSS is told to the device.
 struct RssLayout {
   /// A kind of hash and its bits in MRQC's field enable.
@@ -52,6 +59,7 @@ struct Family {
   bool queue_enable;           ///< queues have an ENABLE bit, SRRCTL and RLPML ([82576])
   bool express;                ///< PCI Express: master disable, DRV_LOAD
   bool extended_rx;            ///< RFCTL.EXSTEN chooses the descriptors
+  MsixRoute msix;
   NvmLayout nvm;
   std::uint8_t receive_addresses;  ///< pairs of RAL and RAH that are the driver's
   std::uint32_t txdctl;            ///< bits of TXDCTL that the data sheet wants set
@@ -80,6 +88,7 @@ inline constexpr Family k8254x{
     .queue_enable = false,
     .express = false,
     .extended_rx = false,
+    .msix = MsixRoute::kNone,
     .nvm = {.done = 1U << 4, .address_shift = 8},
     .receive_addresses = 15,
     .txdctl = 0,
@@ -103,6 +112,7 @@ inline constexpr Family k82574{
     .queue_enable = false,
     .express = true,
     .extended_rx = true,
+    .msix = MsixRoute::k82574,
     .nvm = {.done = 1U << 1, .address_shift = 2},
     .receive_addresses = 15,
     .txdctl = 1U << 22,  // [82574] 10.2.6.9: must be 1
@@ -133,6 +143,7 @@ inline constexpr Family k82576{
     .queue_enable = true,
     .express = true,
     .extended_rx = false,
+    .msix = MsixRoute::k82576,
     .nvm = {.done = 1U << 1, .address_shift = 2},
     .receive_addresses = 16,
     .txdctl = 0,

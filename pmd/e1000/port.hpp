@@ -73,6 +73,8 @@ class E1000Port final : public BasicPort<Packets> {
   }
 
   [[nodiscard]] LinkState link() override { return device_.link(); }
+  [[nodiscard]] int link_event_fd() const noexcept override { return device_.link_event_fd(); }
+  void acknowledge_link_event() noexcept override { device_.acknowledge_link_event(); }
   [[nodiscard]] int removal_fd() const noexcept override { return device_.removal_fd(); }
   [[nodiscard]] Result<void> check() override { return device_.check(); }
 
@@ -132,7 +134,7 @@ class E1000Port final : public BasicPort<Packets> {
           !ok)
         return ok;
     }
-    device_.run();
+    if (auto ok = device_.run(); !ok) return ok;
     for (auto& queue : rx_) queue->fill();
     log(LogLevel::kInfo, info().name + ": " + rx_path() + ", " + tx_path());
     return {};

@@ -83,6 +83,7 @@ struct CtrlExt {
   static constexpr std::uint64_t kOffset = 0x0018;
   static constexpr Access kAccess = Access::kReadWrite;
   static constexpr Field<CtrlExt, 23, 22> kLinkMode{};
+  static constexpr Field<CtrlExt, 31> kPbaClr{};   ///< [82574]: MSI-X pending bits clear by themselves
   static constexpr Field<CtrlExt, 28> kDrvLoad{};  ///< [82574], [82576]: the firmware leaves the device to us
   std::uint32_t raw = 0;
 };
@@ -112,7 +113,8 @@ using Fcrth = Plain<0x2168>;  ///< Flow Control Receive Threshold High: [8254x] 
 using Tipg = Plain<0x0410>;   ///< Transmit Inter Packet Gap: [8254x] 13.4.34
 using Pba = Plain<0x1000>;    ///< Packet Buffer Allocation: [8254x] 13.4.5
 
-/// Interrupt causes: ICR [8254x] 13.4.17 (reading clears it), and the masks of the same bits.
+/// Interrupt causes: ICR [8254x] 13.4.17 (writing ones clears them; so does reading, but not with MSI-X), and
+/// the masks of the same bits.
 template <std::uint64_t Offset, Access Mode>
 struct Causes {
   static constexpr std::uint64_t kOffset = Offset;
@@ -121,7 +123,7 @@ struct Causes {
   static constexpr Field<Causes, 24> kOther{};  ///< [82574]: an MSI-X cause that is no queue's
   std::uint32_t raw = 0;
 };
-using Icr = Causes<0x00C0, Access::kReadClears>;
+using Icr = Causes<0x00C0, Access::kWriteOneClears>;
 using Ics = Causes<0x00C8, Access::kWriteOnly>;  ///< [8254x] 13.4.19
 using Ims = Causes<0x00D0, Access::kReadWrite>;  ///< [8254x] 13.4.20
 using Imc = Causes<0x00D8, Access::kWriteOnly>;  ///< [8254x] 13.4.21
@@ -151,7 +153,8 @@ struct Gpie {
   std::uint32_t raw = 0;
 };
 using Eims = Plain<0x1524>;  ///< [82576] 8.8.3 Extended Interrupt Mask Set: a bit for each MSI-X vector
-using Eimc = Plain<0x1528, Access::kWriteOnly>;  ///< [82576] 8.8.4
+using Eicr =
+    Plain<0x1580, Access::kWriteOneClears>;  ///< [82576] 8.8.1 Extended Interrupt Cause: the same bits
 
 /// Receive Control: [8254x] 13.4.22, [82574] 10.2.5.1, [82576] 8.10.1.
 struct Rctl {
