@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows what spinring does: installs what is missing, builds, boots a guest with a virtual IOMMU, and lets two network
 # namespaces of this machine reach each other only through spinring-testpmd in the guest:
-#   ./demo.sh [--nic virtio] [--kernel 6.12|6.1] [--iommu intel|virtio] [--no-install]
+#   ./demo.sh [--nic virtio|e1000|e1000e|igb] [--kernel 6.12|6.1] [--iommu intel|virtio] [--no-install]
 # Without root the frames come from this script over unix sockets instead of from namespaces.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -32,4 +32,14 @@ inline void store_relaxed(LittleEndian<T>& field, T value) noexcept {
 /// notify" flag.
 inline void full_fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
+/// All stores to DMA memory before it are visible to the device before a register write after it is. On x86
+/// the CPU keeps that order by itself.
+inline void before_doorbell() noexcept {
+#if defined(__aarch64__)
+  asm volatile("dmb oshst" ::: "memory");
+#else
+  std::atomic_thread_fence(std::memory_order_release);
+#endif
+}
+
 }  // namespace spinring

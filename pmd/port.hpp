@@ -68,7 +68,7 @@ struct TxStats {
 /// A queue's settings. The cache is the one of the lcore that will poll the queue.
 template <PacketPool Packets>
 struct QueueConfig {
-  std::uint16_t ring_size = 0;  ///< entries, a power of two; 0: the driver's default
+  std::uint16_t ring_size = 0;  ///< entries: a power of two (virtio), a multiple of 8 (e1000); 0: the default
   typename Packets::Cache* cache = nullptr;
   /// RX: packets that the device holds at most; 0: as many as the ring takes, for the largest bursts. Fewer
   /// go round faster: they stay in the CPU's cache.
@@ -152,6 +152,15 @@ class AnyTxQueue {
   void* queue_ = nullptr;
   Burst burst_ = nullptr;
 };
+
+/// A driver's own queue behind one function pointer: AnyRxQueue or AnyTxQueue of it. `Extra`: what its
+/// burst() takes beside packets and count.
+template <class Any, class Queue, class... Extra>
+[[nodiscard]] Any erase(Queue& queue) noexcept {
+  return Any(&queue,
+             [](void* self, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept
+             -> std::uint16_t { return static_cast<Queue*>(self)->burst(packets, count, extra...); });
+}
 
 /// A NIC. Control plane, on one thread: the one that opened it; the queues are polled by lcores. Destroying a
 /// port stops it, returns its packets to their pools and gives the device back.

@@ -81,14 +81,6 @@ struct TxPath {
   AnyTxQueue<Packets> (*handle)(TxQueueControl& queue);
 };
 
-/// A concrete queue behind one function pointer; `Extra`: what its burst() takes beside packets and count.
-template <class Any, class Queue, class... Extra>
-[[nodiscard]] Any erase(Queue& queue) noexcept {
-  return Any(&queue,
-             [](void* self, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept
-             -> std::uint16_t { return static_cast<Queue*>(self)->burst(packets, count, extra...); });
-}
-
 template <PacketPool Packets>
 inline constexpr auto kRxPaths = []<unsigned... Index>(std::integer_sequence<unsigned, Index...>) {
   return std::array{[]<RxFeatures F>(std::integral_constant<unsigned, F.index()>) {

@@ -15,7 +15,7 @@ pmd::QtestConfig machine_config(const LabConfig& config, const std::string& sock
       config.netdev.empty() ? "stream,id=n0,server=off,addr.type=unix,addr.path=" + socket : config.netdev;
   return {
       .netdevs = {netdev},
-      .devices = {{"qtest0", "virtio-net-pci,netdev=n0,mac=" + pmd::to_string(kMac) + config.properties}}};
+      .devices = {{"qtest0", config.model + ",netdev=n0,mac=" + pmd::to_string(kMac) + config.properties}}};
 }
 
 }  // namespace

@@ -23,12 +23,13 @@ inline constexpr pmd::MacAddress kMac{0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 inline constexpr auto kPatience = 10s;
 
 struct LabConfig {
-  /// Of virtio-net-pci, each with a comma in front: ",mrg_rxbuf=off".
+  /// Of the model, each with a comma in front: ",mrg_rxbuf=off".
   std::string properties;
   /// Argument of -netdev after its id; empty: a cable to Lab::peer.
   std::string netdev;
   std::uint32_t packets = 2048;
   std::uint16_t buffer_length = 2304;
+  std::string model = "virtio-net-pci";
 };
 
 /// Settings of start() with the same queues in both directions.
@@ -43,7 +44,7 @@ struct Run {
   pmd::RssConfig rss{};
 };
 
-/// QEMU's virtio-net model on a cable, driven by our driver: all that a program would put around a port, and
+/// A QEMU device model on a cable, driven by our driver: all that a program would put around a port, and
 /// the cable's far end. When it goes it checks that the pool is whole.
 class Lab {
  public:

@@ -19,11 +19,10 @@ import traffic_tcp
 from errors import HarnessError, Unavailable
 from forwarder import PROGRAM, Forwarder
 from harness import Report, install_signals
-from machine import Guest, GuestConfig, Nic
+from machine import MODELS, Guest, GuestConfig, Nic
 from namespaces import Host
 from wire import StreamPeer
 
-MODELS = {"virtio": "virtio-net-pci"}
 MACS = ("52:54:00:de:00:01", "52:54:00:de:00:02")
 DEADLINE = 600.0
 SOCKET_BYTES = 32 << 20

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from errors import HarnessError, Unavailable
-from machine import Iommu
+from machine import MODELS, Iommu
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Arguments:
     iommu: Iommu
     program: Path  # the program under test
     logs: Path
+    nic: str = "virtio"  # a key of machine.MODELS
 
 
 class Report:
@@ -65,11 +66,12 @@ def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 
     parser = argparse.ArgumentParser(description=(test.__doc__ or name))
     parser.add_argument("--kernel", default="6.12", help="series: 6.1 or 6.12")
     parser.add_argument("--iommu", choices=("intel", "virtio"), default="intel")
+    parser.add_argument("--nic", choices=sorted(MODELS), default="virtio")
     parser.add_argument("--program", type=Path, required=True, help="the program under test, as built")
     parser.add_argument("--logs", type=Path, required=True, help="folder for the guest's logs")
     parsed = parser.parse_args()
-    arguments = Arguments(parsed.kernel, parsed.iommu, parsed.program, parsed.logs)
-    report = Report(f"{name} (kernel {arguments.kernel}, {arguments.iommu} IOMMU)")
+    arguments = Arguments(parsed.kernel, parsed.iommu, parsed.program, parsed.logs, parsed.nic)
+    report = Report(f"{name} (kernel {arguments.kernel}, {arguments.iommu} IOMMU, {arguments.nic})")
     install_signals(deadline)
     try:
         test(arguments, report)

@@ -23,6 +23,8 @@ import image
 from errors import HarnessError, Unavailable
 
 Iommu = Literal["intel", "virtio"]
+# What tests and demo call a NIC: QEMU's model.
+MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000-82545em": "e1000-82545em", "e1000e": "e1000e", "igb": "igb"}
 # PCI slot of the first root port; the others follow. Fixed, so that a NIC's place is known from the outside.
 FIRST_PORT_SLOT = 0x10
 # Under TCG a guest is at its init in 4 s on a free machine, and in more than a minute on one that is being built on.

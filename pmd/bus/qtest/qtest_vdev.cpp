@@ -79,7 +79,7 @@ std::string device_options(const QtestVdev& vdev, std::string_view netdev_id) {
   std::string options = vdev.model;
   if (!netdev_id.empty()) options += fmt::format(",netdev={}", netdev_id);
   if (!vdev.mac.empty()) options += ",mac=" + vdev.mac;
-  if (vdev.queues > 1) {
+  if (vdev.queues > 1 && vdev.model.starts_with("virtio")) {  // others have as many as they have
     // Vectors: one for each queue, one for the configuration, one for the control queue.
     options += fmt::format(",mq=on,vectors={}", 2 * vdev.queues + 2);
   }
