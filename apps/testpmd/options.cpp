@@ -154,7 +154,7 @@ void add_forward_options(CLI::App& app, ForwardOptions& options, OptionWords& wo
                "Restart a port whose device has stopped with a fault (default: on)");
 }
 
-void add_offload_options(CLI::App& app, ForwardOptions& options, Words& words) {
+void add_offload_options(CLI::App& app, ForwardOptions& options, OptionWords& words) {
   app.add_flag("--enable-rx-cksum", options.rx_checksum, "Devices verify the checksums of what they receive");
   app.add_flag("--enable-lro", options.coalesce,
                "Devices may join TCP segments to longer frames, and cut what is sent on into segments");
