@@ -98,7 +98,8 @@ struct Wishes {
   add(Offload::kTxSegment, host && features.has(kHostTso4) && features.has(kHostTso6));
   add(Offload::kTxSegmentUdp, host && features.has(kHostUso));
   add(Offload::kRxHash, control && features.has(kHashReport));
-  add(Offload::kRss, control && features.has(kRss));
+  // Without MQ there is one queue to spread over, and no number of pairs to place the control queue by.
+  add(Offload::kRss, control && features.has(kMultiQueue) && features.has(kRss));
   return offloads;
 }
 

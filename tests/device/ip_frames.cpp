@@ -14,11 +14,11 @@ void put16(Frame& frame, std::size_t at, std::size_t value) {
   frame[at] = static_cast<std::uint8_t>(value >> 8 & 0xFF);
   frame[at + 1] = static_cast<std::uint8_t>(value & 0xFF);
 }
-std::size_t get16(const Frame& frame, std::size_t at) { return frame[at] << 8U | frame[at + 1]; }
+std::size_t get16(const Frame& frame, std::size_t at) { return std::size_t{frame[at]} << 8U | frame[at + 1]; }
 
 /// RFC 1071: the ones' complement sum, folded; not complemented.
 std::uint32_t sum_of(Bytes bytes, std::uint32_t sum = 0) {
-  for (std::size_t i = 0; i < bytes.size(); ++i) sum += i % 2 == 0 ? bytes[i] << 8U : bytes[i];
+  for (std::size_t i = 0; i < bytes.size(); ++i) sum += std::uint32_t{bytes[i]} << (i % 2 == 0 ? 8U : 0U);
   while (sum > 0xFFFF) sum = (sum & 0xFFFF) + (sum >> 16);
   return sum;
 }

@@ -74,6 +74,8 @@ TEST(Offload, WhatIsOfferedFollowsTheFeaturesAndTheirDependencies) {
        Offload::kRxChecksum | Offload::kRxCoalesce},
       {feature(VIRTIO_NET_F_HASH_REPORT), {}},
       {feature(VIRTIO_NET_F_HASH_REPORT) | control, Offload::kRxHash},
+      {feature(VIRTIO_NET_F_RSS) | control, {}},
+      {feature(VIRTIO_NET_F_RSS) | feature(VIRTIO_NET_F_MQ) | control, Offload::kRss},
   };
   for (const auto& one : cases) {
     RigConfig config;
