@@ -88,19 +88,69 @@ CommandResult show_config(Session& session) {
   return {text};
 }
 
-CommandResult show(Session& session, const Words& words) {
-  constexpr std::string_view kUsage = "show port stats|info N|all, or show config fwd\n";
-  if (words.size() == 3 && words[1] == "config" && words[2] == "fwd") return show_config(session);
-  if (words.size() != 4 || words[1] != "port" || (words[2] != "stats" && words[2] != "info")) {
-    return {std::string(kUsage)};
+/// One line a register; after the first time `changed` shows those alone whose value is another now.
+std::string registers_text(PortSlot& slot, bool changed) {
+  std::vector<pmd::RegisterDump> now = slot.port().registers();
+  if (now.empty()) return fmt::format("{}: {} lists no registers\n", slot.label(), slot.info().driver);
+  std::string text = slot.label() + "\n";
+  for (const pmd::RegisterDump& reg : now) {
+    const auto& before = slot.shown_registers();
+    const auto old = std::find_if(before.begin(), before.end(),
+                                  [&](const pmd::RegisterDump& other) { return other.name == reg.name; });
+    const bool same = old != before.end() && old->value == reg.value;
+    if (changed && same) continue;
+    text += fmt::format("  {:<9} {:#07x}  {:#010x}", reg.name, reg.offset, reg.value);
+    if (old != before.end() && !same) text += fmt::format(" (was {:#010x})", old->value);
+    text += reg.fields.empty() ? "\n" : fmt::format("  {}\n", reg.fields);
   }
+  slot.set_shown_registers(std::move(now));
+  return text;
+}
+
+std::string extended_stats_text(PortSlot& slot) {
+  const std::vector<pmd::NamedStat> stats = slot.port().extended_stats();
+  if (stats.empty())
+    return fmt::format("{}: {} has no counters of its own\n", slot.label(), slot.info().driver);
+  std::string text = slot.label() + "\n";
+  for (const pmd::NamedStat& stat : stats) text += fmt::format("  {}: {}\n", stat.name, stat.value);
+  return text;
+}
+
+/// What is asked of the device itself.
+CommandResult show_device(Session& session, std::string_view what, const std::vector<std::size_t>& chosen,
+                          bool changed) {
+  CommandResult result;
+  for (const std::size_t port : chosen) {
+    PortSlot& slot = session.port(port);
+    if (!slot.present()) {
+      result.text += slot.label() + " was removed\n";
+    } else {
+      result.text += what == "regs" ? registers_text(slot, changed) : extended_stats_text(slot);
+    }
+  }
+  return result;
+}
+
+CommandResult show(Session& session, const Words& line) {
+  constexpr std::string_view kUsage =
+      "show port stats|info N|all, show port xstats N|all, show port regs N|all [changed], or show config "
+      "fwd\n";
+  Words words = line;
+  if (words.size() == 3 && words[1] == "config" && words[2] == "fwd") return show_config(session);
+  const bool changed = words.size() == 5 && words[4] == "changed";
+  if ((words.size() != 4 && !changed) || words[1] != "port") return {std::string(kUsage)};
+  if (words[3] == "regs") std::swap(words[2], words[3]);  // show port N regs
+  const std::string_view what = words[2];
+  const bool device = what == "regs" || what == "xstats";
+  if ((!device && what != "stats" && what != "info") || (changed && what != "regs"))
+    return {std::string(kUsage)};
   const auto chosen = ports(session, words[3]);
   if (!chosen) return no_port(session, words[3]);
+  if (device) return show_device(session, what, *chosen, changed);
   const Report report = session.report();
   CommandResult result;
   for (const std::size_t port : *chosen) {
-    result.text +=
-        words[2] == "stats" ? port_stats_text(report.ports[port]) : port_info_text(report.ports[port]);
+    result.text += what == "stats" ? port_stats_text(report.ports[port]) : port_info_text(report.ports[port]);
   }
   return result;
 }
@@ -161,6 +211,8 @@ constexpr std::array<Command, 7> kCommands{
      {"stop", stop, "stop                        end forwarding, print statistics"},
      {"show", show,
       "show port stats|info N|all  counters; what a port is\n"
+      "show port xstats N|all      the device's own counters\n"
+      "show port regs N|all [changed]  its registers; those alone that changed since they were shown\n"
       "show config fwd             mode, and which lcore polls what"},
      {"set", set,
       "set fwd MODE                io, mac, macswap, rxonly, txonly\n"

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "apps/testpmd/report.hpp"
@@ -43,6 +44,10 @@ class PortSlot {
   [[nodiscard]] bool refresh_link();
   [[nodiscard]] const pmd::LinkState& link() const noexcept { return report_.link; }
 
+  /// The registers as the prompt showed them last; empty: not yet.
+  [[nodiscard]] const std::vector<pmd::RegisterDump>& shown_registers() const noexcept { return shown_; }
+  void set_shown_registers(std::vector<pmd::RegisterDump> shown) noexcept { shown_ = std::move(shown); }
+
   /// The counters of a stream that has ended.
   void end_of_flow(const FlowStats& flow) noexcept { flow_.end_of(flow); }
   /// `live`: the sum of the streams that run.
@@ -55,6 +60,7 @@ class PortSlot {
   std::vector<Running<pmd::TxStats>> tx_;
   Running<FlowStats> flow_;
   pmd::PortConfig<pmd::SpinringPackets> config_;
+  std::vector<pmd::RegisterDump> shown_;
   bool running_ = false;
   Clock::time_point next_recovery_{};
   std::unique_ptr<pmd::AnyPort> port_;

@@ -233,6 +233,23 @@ TEST_F(ControlTest, HelpListsEveryCommandAndInfoTheDevice) {
   EXPECT_NE(info.find("RX path: loopback rx"), std::string::npos);
 }
 
+TEST_F(ControlTest, ShowsWhatTheDeviceSaysOfItself) {
+  open();
+  EXPECT_EQ(say("show port regs 0"), "port 0 (loop0): loopback lists no registers\n");
+  EXPECT_EQ(say("show port xstats 0"), "port 0 (loop0): loopback has no counters of its own\n");
+  lab_.port[0]->device_stats = {{"rx_crc_errors", 7}};
+  EXPECT_EQ(say("show port xstats 0"), "port 0 (loop0)\n  rx_crc_errors: 7\n");
+  lab_.port[0]->device_registers = {{"CTRL", 0, 0x40, "SLU"}, {"STATUS", 8, 2, ""}};
+  EXPECT_EQ(say("show port regs 0"),
+            "port 0 (loop0)\n  CTRL      0x00000  0x00000040  SLU\n  STATUS    0x00008  0x00000002\n");
+  EXPECT_EQ(say("show port 0 regs changed"), "port 0 (loop0)\n");
+  lab_.port[0]->device_registers[1].value = 3;
+  EXPECT_EQ(say("show port regs 0 changed"),
+            "port 0 (loop0)\n  STATUS    0x00008  0x00000003 (was 0x00000002)\n");
+  EXPECT_NE(say("show port regs 0 all").find("show port regs N|all [changed]"), std::string::npos);
+  EXPECT_NE(say("show port stats 0 changed").find("show port regs"), std::string::npos);
+}
+
 /// A directory that goes with the test.
 class OutputTest : public testing::Test {
  protected:

@@ -95,6 +95,11 @@ class LoopbackPort final : public pmd::AnyPort {
     return {counters.packets.value(), counters.bytes.value(), counters.ring_full.value()};
   }
 
+  [[nodiscard]] std::vector<pmd::NamedStat> extended_stats() override { return device_stats; }
+  [[nodiscard]] std::vector<pmd::RegisterDump> registers() override { return device_registers; }
+  std::vector<pmd::NamedStat> device_stats;
+  std::vector<pmd::RegisterDump> device_registers;
+
   [[nodiscard]] pmd::LinkState link() override { return {link_up, 10'000, true}; }
   [[nodiscard]] int link_event_fd() const noexcept override { return link_event_.get(); }
   [[nodiscard]] int removal_fd() const noexcept override { return removal_.get(); }
