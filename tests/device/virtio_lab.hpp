@@ -39,8 +39,8 @@ struct Run {
   std::uint16_t tx_ring = 0;
   bool promiscuous = true;
   bool vlan_filter = false;
-  pmd::Offloads offloads{};
   std::uint16_t mtu = 0;
+  pmd::Offloads offloads{};
   pmd::RssConfig rss{};
 };
 
