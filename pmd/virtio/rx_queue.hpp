@@ -66,6 +66,7 @@ class RxQueue final
   }
   void fill() noexcept override {
     const std::uint16_t posted = give(this->fill_, [this](auto out) { return this->cache_->get(out); });
+    borrowed_ = posted;
     if (posted < this->fill_) refill_short_.add(1);
     this->ring_.publish();
   }
@@ -204,22 +205,29 @@ class RxQueue final
   void refill(std::uint16_t threshold) noexcept {
     const std::uint16_t held = this->ring_.held();
     if (this->fill_ - held < threshold) return;
+    if (borrowed_ > this->fill_ && held > this->fill_ / 2) [[unlikely]]
+      give_surplus_back();
     const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
-    if (posted == wanted) [[unlikely]] {
-      drop_surplus();
-    } else if (held + posted <= this->fill_ / 2) {
-      posted += give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
+    if (held + posted <= this->fill_ / 2) {
+      const std::uint16_t borrowed =
+          give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
+      borrowed_ = std::min(borrowed_ + borrowed, 2U * this->fill_);
+      posted += borrowed;
       if (posted < wanted) [[unlikely]]
         refill_short_.add(1);
     }
     if (posted != 0) this->ring_.publish();
   }
-  /// The ring holds all that it may and recycled packets are left: more are in circulation than needed. They
-  /// would take turns with the others, and no buffer would keep its place.
-  void drop_surplus() noexcept {
+  /// A time of shortage has left more packets in circulation than the ring holds: they take turns, and none
+  /// comes back to the place that it had. Those that the application kept for itself are not told apart; at
+  /// worst they cost another trip to the pool.
+  void give_surplus_back() noexcept {
     std::array<Packet*, kRefillBatch> surplus;
-    this->cache_->put(std::span(surplus).first(this->cache_->reuse(surplus)));
+    const auto most = std::min<std::size_t>(borrowed_ - this->fill_, surplus.size());
+    const std::size_t got = this->cache_->reuse(std::span(surplus).first(most));
+    this->cache_->put(std::span(surplus).first(got));
+    borrowed_ -= static_cast<std::uint32_t>(got);
   }
   /// Posts up to `wanted` packets that `take` gets; returns how many.
   template <class Take>
@@ -243,6 +251,7 @@ class RxQueue final
   }
 
   std::uint16_t refill_threshold_;
+  std::uint32_t borrowed_ = 0;  ///< packets that this queue has brought into circulation, as far as it knows
   Counter packets_;
   Counter bytes_;
   Counter bad_lengths_;

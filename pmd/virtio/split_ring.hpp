@@ -161,9 +161,7 @@ class SplitRing {
   struct Entry {
     Packet* packet = nullptr;
     std::uint64_t address = 0;
-    std::uint32_t length = 0;
-    std::uint16_t flags = 0;
-    std::uint16_t next = 0;
+    std::uint64_t rest = 0;  ///< length, flags and next, from the low end
     std::uint16_t descriptors = 0;
     std::uint16_t offered = 0;
   };
@@ -193,13 +191,11 @@ class SplitRing {
   void describe(const Book& book, std::uint16_t id, std::uint64_t address, std::uint32_t length,
                 std::uint16_t flags, std::uint16_t next) noexcept {
     Entry& written = book.entry(id);
-    if (written.address == address && written.length == length && written.flags == flags &&
-        written.next == next) [[likely]]
+    const std::uint64_t rest = length | std::uint64_t{flags} << 32U | std::uint64_t{next} << 48U;
+    if (written.address == address && written.rest == rest) [[likely]]
       return;
     written.address = address;
-    written.length = length;
-    written.flags = flags;
-    written.next = next;
+    written.rest = rest;
     descriptors_[id] = {address, length, flags, next};
   }
   void offer(const Book& book, std::uint16_t index, std::uint16_t id) noexcept {
@@ -216,7 +212,7 @@ class SplitRing {
   static void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) noexcept {
     std::uint16_t id = head;
     for (std::uint16_t left = descriptors; left > 1; --left) {
-      id = book.entry(id).next;
+      id = static_cast<std::uint16_t>(book.entry(id).rest >> 48U);
       book.leave_member(id);
     }
   }
@@ -288,7 +284,7 @@ class SplitRing {
           if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
             batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
         }
-        length = batch.skipped != 0 ? book.entry(head).length : batch.length;
+        length = batch.skipped != 0 ? static_cast<std::uint32_t>(book.entry(head).rest) : batch.length;
       }
       const std::uint16_t descriptors = book.descriptors(head);
       Packet* const packet = book.leave(head);
