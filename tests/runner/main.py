@@ -144,6 +144,8 @@ class Run:
         slow = []
         command = ["meson", "test", "-C", str(folder), "--no-rebuild", "--suite", suite, "--logbase", base,
                    "--timeout-multiplier", str(build.slowness), *names]
+        if suite == "device":  # they wait for links and time-outs more than they compute
+            command += ["--num-processes", str((os.cpu_count() or 1) + 1)]
         with subprocess.Popen(command, cwd=ROOT, env=self._environment(build), text=True, errors="replace",
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as meson:
             for line in meson.stdout:
