@@ -174,6 +174,9 @@ class Guest:
         config = self.config
         # no_timer_check: on a busy host TCG's timer interrupt comes later than the kernel waits for it, and it panics.
         words = ["console=ttyS0", "panic=-1", f"hugepages={config.hugepages}", "quiet", "no_timer_check"]
+        if self.accelerator == "tcg":
+            # A busy TCG can lose a timer's interrupt. A CPU that waits for a single one then waits for ever.
+            words += ["nohz=off", "highres=off"]
         if config.iommu == "intel":
             words.append("intel_iommu=on")
             iommu = "intel-iommu,intremap=on,caching-mode=on"
