@@ -35,7 +35,7 @@ TEST_P(E1000Offload, ChecksumsAreFilledIn) {
       // length.
       for (const std::size_t payload : {20U, 101U, 777U, 1400U}) {
         const Frame whole = bytes_of(make_packet(flow, payload));
-        ASSERT_TRUE(is_sound(whole));
+        ASSERT_TRUE(tins_finds_sound(whole));
         mempool::Packet* packet = lab.packet(without_checksums(flow, whole), payload == 777 ? 200 : 65535);
         ask_for_checksums(*packet, flow);
         ASSERT_EQ(lab.port->tx(0).burst({&packet, 1}), 1U);
@@ -78,7 +78,7 @@ void expect_segments(const std::vector<Frame>& pieces, const Flow& flow, const F
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     SCOPED_TRACE(i);
     const Frame& piece = pieces[i];
-    EXPECT_TRUE(is_sound(piece));
+    EXPECT_TRUE(tins_finds_sound(piece));
     const Tins::EthernetII parsed(piece.data(), static_cast<std::uint32_t>(piece.size()));
     const Tins::TCP& tcp = parsed.rfind_pdu<Tins::TCP>();
     EXPECT_EQ(tcp.seq(), sequence);

@@ -51,7 +51,7 @@ Tins::EthernetII make_packet(const Flow& flow, std::size_t payload, std::uint32_
 
 Frame bytes_of(Tins::EthernetII packet) { return packet.serialize(); }
 
-bool is_sound(const Frame& frame) {
+bool tins_finds_sound(const Frame& frame) {
   Tins::EthernetII packet(frame.data(), static_cast<std::uint32_t>(frame.size()));
   return packet.serialize() == frame;
 }

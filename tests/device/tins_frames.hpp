@@ -34,7 +34,7 @@ Tins::EthernetII make_packet(const Flow& flow, std::size_t payload, std::uint32_
 Frame bytes_of(Tins::EthernetII packet);
 
 /// Whether a frame's lengths and checksums are what libtins makes of its other fields.
-bool is_sound(const Frame& frame);
+bool tins_finds_sound(const Frame& frame);
 
 /// Where L4 starts in a frame of the flow, and the checksum in L4's header.
 std::uint16_t l4_start(const Flow& flow);
