@@ -59,6 +59,7 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
     // A device waits for as many buffers as a frame takes: so many it must have before we wait for it.
     const auto frame =
         static_cast<std::uint16_t>(std::min<std::uint32_t>(buffers_per_frame(settings), fill_));
+    low_water_ = std::max<std::uint16_t>(fill_ / 2, frame);
     threshold_ = static_cast<std::uint16_t>(std::clamp(fill_ / 8, 1, std::min(128, fill_ - frame + 1)));
   }
   ~RxQueue() override { give_back(); }
@@ -195,12 +196,12 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
   }
 
   /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this
-  /// lcore recycled come first, then the pool's: a NIC drops what finds no buffer, so the ring stays full.
+  /// lcore recycled come first; only a ring that runs low takes more of the pool.
   void refill() noexcept {
     if (fill_ - held_ < threshold_) return;
     const auto wanted = static_cast<std::uint16_t>(fill_ - held_);
     std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
-    if (posted < wanted) {
+    if (held_ <= low_water_ && posted < wanted) {
       posted += give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
       if (posted < wanted) [[unlikely]]
         refill_short_.add(1);
@@ -230,6 +231,7 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
 
   RxSettings settings_;
   std::uint16_t fill_;       ///< packets that the device holds at most
+  std::uint16_t low_water_;  ///< and at least, as long as the pool has some
   std::uint16_t threshold_;  ///< missing ones that are worth a refill
   std::uint16_t next_ = 0;   ///< the slot that is completed next
   std::uint16_t tail_ = 0;   ///< the slot that is offered next
