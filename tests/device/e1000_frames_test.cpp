@@ -56,8 +56,8 @@ TEST_P(E1000Frames, JumboFramesTakeSeveralBuffers) {
 }
 
 TEST_P(E1000Frames, SmallBuffersAreChained) {
-  // 256 bytes a buffer: a frame of 9018 is 36 descriptors, a short one is one. A round is 46, and a NIC drops what
-  // finds no buffer: so many are there while half of the ring is.
+  // 256 bytes a buffer: a frame of 9018 is 36 descriptors, a short one is one. A round is 46, and a NIC drops
+  // what finds no buffer: so many are there while half of the ring is.
   Lab lab({.packets = 1024, .buffer_length = 448, .model = GetParam()});
   start_with_link(lab, {.rx_ring = 120, .tx_ring = 80, .mtu = 9000});
   for (std::uint32_t round = 0; round < 12; ++round) {
