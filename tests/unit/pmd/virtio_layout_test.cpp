@@ -113,10 +113,9 @@ TEST(Layout, StatusBits) {
   EXPECT_EQ(DeviceStatus::kFailed(1).raw, VIRTIO_CONFIG_S_FAILED);
 }
 
+bool is_bit(Feature feature, unsigned bit) { return static_cast<std::uint64_t>(feature) == 1ULL << bit; }
+
 TEST(Layout, FeatureBits) {
-  const auto is_bit = [](Feature feature, unsigned bit) {
-    return static_cast<std::uint64_t>(feature) == 1ULL << bit;
-  };
   EXPECT_TRUE(is_bit(Feature::kMtu, VIRTIO_NET_F_MTU));
   EXPECT_TRUE(is_bit(Feature::kMac, VIRTIO_NET_F_MAC));
   EXPECT_TRUE(is_bit(Feature::kMergeableRx, VIRTIO_NET_F_MRG_RXBUF));
@@ -134,9 +133,6 @@ TEST(Layout, FeatureBits) {
 }
 
 TEST(Layout, FeatureBitsOfOffloads) {
-  const auto is_bit = [](Feature feature, unsigned bit) {
-    return static_cast<std::uint64_t>(feature) == 1ULL << bit;
-  };
   EXPECT_TRUE(is_bit(Feature::kChecksum, VIRTIO_NET_F_CSUM));
   EXPECT_TRUE(is_bit(Feature::kGuestChecksum, VIRTIO_NET_F_GUEST_CSUM));
   EXPECT_TRUE(is_bit(Feature::kControlGuestOffloads, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
