@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "base/dma.hpp"
 #include "mempool/packet.hpp"
@@ -65,6 +68,31 @@ concept PacketPool = requires(typename P::Cache& cache, typename P::Packet& pack
   { P::append(packet, packet, packet, u16, u16) } noexcept;  // head, tail, segment, offset, length
 };
 // clang-format on
+
+/// Gives a frame back, all its segments. The queue's lcore.
+template <PacketPool P>
+void free_chain(typename P::Cache& cache, typename P::Packet* head) noexcept {
+  while (head != nullptr) {
+    typename P::Packet* const segment = std::exchange(head, P::next(*head));
+    cache.put({&segment, 1});
+  }
+}
+
+/// Takes up to `wanted` packets by `take` (fills a span, returns how many) and hands them on to `post`, in
+/// batches; returns how many. Ends with the first batch that `take` does not fill.
+template <PacketPool P, class Take, class Post>
+std::uint16_t post_in_batches(std::uint32_t wanted, Take take, Post post) noexcept {
+  std::uint16_t posted = 0;
+  while (posted < wanted) {
+    std::array<typename P::Packet*, 64> fresh;
+    const auto batch = std::min<std::size_t>(wanted - posted, fresh.size());
+    const std::size_t got = take(std::span(fresh).first(batch));
+    post(std::span(fresh).first(got));
+    posted = static_cast<std::uint16_t>(posted + got);
+    if (got < batch) break;
+  }
+  return posted;
+}
 
 /// The library's own packets.
 struct SpinringPackets {

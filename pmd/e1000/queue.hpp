@@ -74,12 +74,7 @@ class Queue : public Control {
     before_doorbell();
     doorbell_.ring(tail);
   }
-  void free_chain(Packet* head) noexcept {
-    while (head != nullptr) {
-      Packet* const segment = std::exchange(head, Packets::next(*head));
-      cache_->put({&segment, 1});
-    }
-  }
+  void free_chain(Packet* head) noexcept { pmd::free_chain<Packets>(*cache_, head); }
   /// Set when the device was stopped: nobody may look at the ring any more.
   [[nodiscard]] bool stopped() const noexcept { return stopped_.load(std::memory_order_relaxed); }
   void set_stopped() noexcept { stopped_.store(true, std::memory_order_relaxed); }

@@ -112,7 +112,6 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
 
  private:
   using Base = typename RxQueue::Queue;
-  static constexpr std::uint16_t kRefillBatch = 64;
   static constexpr std::uint32_t kShortestFrame = 14;  ///< an Ethernet header: what is shorter is none
   struct Done {
     Packet* packet;
@@ -211,22 +210,15 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
   /// Offers up to `wanted` packets that `pick` gets; returns how many.
   template <class Pick>
   std::uint16_t give(std::uint32_t wanted, Pick pick) noexcept {
-    std::uint16_t posted = 0;
-    while (posted < wanted) {
-      std::array<Packet*, kRefillBatch> fresh;
-      const auto batch = std::min<std::size_t>(wanted - posted, fresh.size());
-      const std::size_t got = pick(std::span(fresh).first(batch));
-      for (Packet* packet : std::span(fresh).first(got)) {
+    return post_in_batches<Packets>(wanted, pick, [this](std::span<Packet*> fresh) {
+      for (Packet* packet : fresh) {
         const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
         this->descriptors_[tail_].offer(Packets::iova(*packet, start, *this->table_));
         this->packets_[tail_] = packet;
         tail_ = this->after(tail_);
       }
-      held_ = static_cast<std::uint16_t>(held_ + got);
-      posted = static_cast<std::uint16_t>(posted + got);
-      if (got < batch) break;
-    }
-    return posted;
+      held_ = static_cast<std::uint16_t>(held_ + fresh.size());
+    });
   }
 
   RxSettings settings_;

@@ -107,12 +107,7 @@ class Queue : public Control {
   /// Completions that one harvest() takes at most: so many cache lines are fetched at once.
   static constexpr std::uint16_t kHarvest = 64;
 
-  void free_chain(Packet* head) noexcept {
-    while (head != nullptr) {
-      Packet* const segment = std::exchange(head, Packets::next(*head));
-      cache_->put({&segment, 1});
-    }
-  }
+  void free_chain(Packet* head) noexcept { pmd::free_chain<Packets>(*cache_, head); }
   void ring_doorbell() noexcept { doorbell_.ring(index_); }
 
   Ring ring_;

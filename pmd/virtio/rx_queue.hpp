@@ -114,7 +114,7 @@ class RxQueue final
 
  private:
   using Base = typename RxQueue::Queue;
-  static constexpr std::uint16_t kRefillBatch = 64;
+  static constexpr std::size_t kMostSurplus = 64;  ///< that one refill gives back
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
@@ -223,7 +223,7 @@ class RxQueue final
   /// comes back to the place that it had. Those that the application kept for itself are not told apart; at
   /// worst they cost another trip to the pool.
   void give_surplus_back() noexcept {
-    std::array<Packet*, kRefillBatch> surplus;
+    std::array<Packet*, kMostSurplus> surplus;
     const auto most = std::min<std::size_t>(borrowed_ - this->fill_, surplus.size());
     const std::size_t got = this->cache_->reuse(std::span(surplus).first(most));
     this->cache_->put(std::span(surplus).first(got));
@@ -232,22 +232,15 @@ class RxQueue final
   /// Posts up to `wanted` packets that `take` gets; returns how many.
   template <class Take>
   std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
-    std::uint16_t posted = 0;
-    while (posted < wanted) {
-      std::array<Packet*, kRefillBatch> fresh;
-      const auto batch = std::min<std::size_t>(wanted - posted, fresh.size());
-      const std::size_t got = take(std::span(fresh).first(batch));
-      this->ring_.post(static_cast<std::uint16_t>(got), kDescWrite,
+    return post_in_batches<Packets>(wanted, take, [this](std::span<Packet*> fresh) {
+      this->ring_.post(static_cast<std::uint16_t>(fresh.size()), kDescWrite,
                        [next = fresh.data(), &table = *this->table_](Posting<Packet>& buffer) mutable {
                          Packet* const packet = *next++;
                          const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
                          buffer = {packet, Packets::iova(*packet, start, table), writable<Packets>(*packet)};
                          return true;
                        });
-      posted = static_cast<std::uint16_t>(posted + got);
-      if (got < batch) break;
-    }
-    return posted;
+    });
   }
 
   std::uint16_t refill_threshold_;
