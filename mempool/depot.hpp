@@ -10,9 +10,9 @@
 
 namespace spinring::mempool {
 
-/// A bag of pointers for many threads, in bulk: a few SharedRings, of which each thread has one as its home. A
-/// thread puts to its home and takes from its home first, so that threads that take and give alike do not pass
-/// cache lines to each other; only one whose home is empty goes round the others.
+/// A bag of pointers for many threads, in bulk: a few SharedRings, of which each thread has one as its home.
+/// A thread puts to its home and takes from its home first, so that threads that take and give alike do not
+/// pass cache lines to each other; only one whose home is empty goes round the others.
 template <class T>
 class Depot {
  public:
@@ -22,12 +22,13 @@ class Depot {
   /// Adds all `count`: the depot never holds more than its capacity. Any thread.
   void put(T* const* in, std::size_t count) noexcept { rings_[home()].enqueue(in, count); }
 
-  /// Takes up to `count`; returns how many: fewer only if each ring was empty when it was looked at. Any thread.
+  /// Takes up to `count`; returns how many: fewer only if each ring was empty when it was looked at. Any
+  /// thread.
   std::size_t take(T** out, std::size_t count) noexcept {
     const std::uint32_t first = home();
     std::size_t taken = rings_[first].dequeue(out, count);
-    for (std::uint32_t i = 1; taken != count && i != kRings; ++i) [[unlikely]]
-      taken += rings_[(first + i) % kRings].dequeue(out + taken, count - taken);
+    for (std::uint32_t i = 1; taken != count && i != kRings; ++i)
+      [[unlikely]] taken += rings_[(first + i) % kRings].dequeue(out + taken, count - taken);
     return taken;
   }
 

@@ -12,10 +12,10 @@
 #include "base/counter.hpp"
 #include "base/result.hpp"
 #include "mempool/copy_pointers.hpp"
+#include "mempool/depot.hpp"
 #include "mempool/memory.hpp"
 #include "mempool/packet.hpp"
 #include "mempool/pool_debug.hpp"
-#include "mempool/depot.hpp"
 
 namespace spinring::mempool {
 
