@@ -41,7 +41,6 @@ BUILDS = [
     Build("asan", ("unit", "fuzz", "device"), "clang-asan.ini", slowness=3, short=True),
     Build("tsan", ("unit",), "clang-tsan.ini", slowness=5,
           folders=("tests/unit/base", "tests/unit/mempool", "tests/unit/lcore")),
-    Build("pool-debug", ("unit",), "pool-debug.ini", slowness=2, folders=("tests/unit/base", "tests/unit/mempool", "tests/unit/pmd")),
 ]
 
 

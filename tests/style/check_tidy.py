@@ -1,50 +1,79 @@
-"""clang-tidy over the sources of a build: check_tidy.py BUILD [--tests]. What passed is cached by content.
+"""clang-tidy over the sources of a build, the tests' excepted: check_tidy.py BUILD. What passed is cached by content.
 
-The tests' own sources are looked at with --tests only: GoogleTest's macros make them take longer than all the rest.
+GoogleTest's macros make the tests take longer than all the rest: they have compilers, sanitizers and clang-format.
 """
 
 import json
 import os
 import pathlib
-import re
+import shlex
 import subprocess
 import sys
 
 import sources
 
-# Flags of g++ that clang does not know.
-GCC_ONLY = re.compile(r"-f(no-)?(analyzer|gnu-unique)|-Wno-(maybe-uninitialized|stringop.*|array-bounds)")
+# Sources looked at in one go: each reading of the library's headers costs more than the source itself.
+GROUP = 8
 
 
-def units(build, tests):
-    """(path from the root, command) of each translation unit of the tree, once; the tests' if asked for."""
-    seen = {}
+def flags_of(command):
+    """Of a compiler's command, what says how a source is read."""
+    kept, words = [], iter(shlex.split(command))
+    for word in words:
+        if word in ("-o", "-MF", "-MQ", "-MT", "-c"):
+            next(words)
+        elif word in ("-include", "-isystem", "-I"):
+            kept += [word, next(words)]
+        elif word.startswith("-") and not word.startswith("-M"):
+            kept.append(word)
+    return tuple(kept)
+
+
+def units(build):
+    """{flags: paths from the root} of the translation units of the tree, each once."""
+    by_flags = {}
+    seen = set()
     for entry in json.loads((build / "compile_commands.json").read_text()):
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), sources.ROOT)
-        is_test = path.startswith("tests/") or "/test/" in path
-        if not path.startswith("..") and not path.startswith("build") and (tests or not is_test):
-            seen.setdefault(path, entry["command"])
-    return sorted(seen.items())
+        if path in seen or path.startswith(("..", "build", "tests/")) or "/test/" in path:
+            continue
+        seen.add(path)
+        by_flags.setdefault(flags_of(entry["command"]), []).append(path)
+    return by_flags
 
 
-def check(build, version, config, path, command):
+def groups(by_flags):
+    for flags, paths in by_flags.items():
+        paths.sort()
+        for start in range(0, len(paths), GROUP):
+            yield flags, paths[start:start + GROUP]
+
+
+def check(build, version, config, flags, paths):
     cache = sources.PassCache("tidy")
-    flags = re.sub(r"-o \S+|-M[QFDP]+ ?\S*|\S+\.o\b", "", command)
-    key = cache.key(version, config, flags, *sources.with_includes(path).values())
+    read = {name: text for path in paths for name, text in sources.with_includes(path).items()}
+    key = cache.key(version, config, *flags, *paths, *read.values())
     if cache.passed(key):
-        return path, []
-    done = subprocess.run(["clang-tidy", "--quiet", "-p", str(build), str(sources.ROOT / path)],
-                          cwd=sources.ROOT, capture_output=True, text=True, check=False)
+        return []
+    together = "".join(f'#include "{sources.ROOT / path}"\n' for path in paths)
+    one = build / f"tidy-{key[:16]}.cpp"
+    one.write_text(together)
+    done = subprocess.run(["clang-tidy", "--quiet", f"--config-file={sources.ROOT / '.clang-tidy'}",
+                           f"--header-filter={sources.ROOT}/.*", str(one), "--", *flags],
+                          cwd=build, capture_output=True, text=True, check=False)
+    one.unlink()
     if done.returncode == 0 and "warning:" not in done.stdout:
         cache.store(key)
-        return path, []
-    return path, [done.stdout.replace(f"{sources.ROOT}/", "") + (done.stderr if not done.stdout else "")]
+        return []
+    return [done.stdout.replace(f"{sources.ROOT}/", "") + (done.stderr if not done.stdout else "")]
 
 
 if __name__ == "__main__":
     build_folder = pathlib.Path(sys.argv[1]).resolve()
     tidy_version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
-    tidy_config = sources.read(".clang-tidy") + sources.read("tests/.clang-tidy")
-    checked = sources.parallel(lambda unit: check(build_folder, tidy_version, tidy_config, *unit),
-                              units(build_folder, "--tests" in sys.argv[2:]))
-    sources.report_files("clang-tidy", checked)
+    tidy_config = sources.read(".clang-tidy")
+    units_by_flags = units(build_folder)
+    count = sum(len(paths) for paths in units_by_flags.values())
+    passed = sources.parallel(lambda group: check(build_folder, tidy_version, tidy_config, *group),
+                              list(groups(units_by_flags)))
+    sources.report([(f"clang-tidy ({count} files)", [text for complaints in passed for text in complaints])])
