@@ -25,7 +25,7 @@ class PackedRing {
   void take(Batch& batch, unsigned most) noexcept {
     batch.clear();
     Position at = at_;
-    unsigned slots = 0;  // a driver cannot have more than the ring; the flags of a hostile one could say so
+    unsigned slots = take_plain(batch, most, at);  // a driver cannot have more than the ring; a hostile one could say so
     while (batch.count < most && slots < place_.size) {
       // Acquire: the rest of the descriptor was written before its flags (2.8.13).
       const Tail tail = load_tail(at.slot);
@@ -41,9 +41,7 @@ class PackedRing {
       if (chain.id >= place_.size) [[unlikely]]
         violations().note(Violation::kBufferId, chain.id, place_.size);
       slots += chain.slots;
-      // A line of which every descriptor is ours now: complete() will write it. The last line may be in part
-      // the driver's, and is left where it is.
-      if (at.slot % kOfLine == kOfLine - 1) prefetch_write(descriptor(at.slot));
+      prefetch_whole_line(at);
       at.advance(chain.slots, place_.size);
     }
   }
@@ -52,14 +50,16 @@ class PackedRing {
   void complete(const Batch& batch, unsigned count, std::span<const std::uint32_t> written) noexcept {
     if (place_.one_entry_per_batch) {
       // 2.8.11: one used descriptor in the batch's first slot, with the last buffer's id, stands for all.
-      put_used(batch.chains[count - 1].id, written[count - 1]);
+      put_used(at_, batch.chains[count - 1].id, written[count - 1]);
       for (unsigned i = 0; i < count; ++i) at_.advance(batch.chains[i].slots, place_.size);
       return;
     }
+    Position at = at_;
     for (unsigned i = 0; i < count; ++i) {
-      put_used(batch.chains[i].id, written[i]);
-      at_.advance(batch.chains[i].slots, place_.size);
+      put_used(at, batch.chains[i].id, written[i]);
+      at.advance(batch.chains[i].slots, place_.size);
     }
+    at_ = at;
   }
 
   /// After complete(): whether the driver asks for an interrupt (2.8.10; EVENT_IDX is not offered).
@@ -119,15 +119,43 @@ class PackedRing {
     return ((flags & kAvailable) != 0) == wrap && ((flags & kUsed) != 0) != wrap;
   }
 
-  void put_used(std::uint16_t id, std::uint32_t written) noexcept {
-    auto flags = static_cast<std::uint16_t>(at_.wrap ? kAvailable | kUsed : 0);
+  /// A line of which every descriptor is ours now: complete() will write it. The last line may be in part the
+  /// driver's, and is left where it is.
+  void prefetch_whole_line(Position at) const noexcept {
+    if (at.slot % kOfLine == kOfLine - 1) prefetch_write(descriptor(at.slot));
+  }
+
+  /// Buffers of one descriptor without a flaw, which nearly all are, up to the first that is not; returns their
+  /// number.
+  unsigned take_plain(Batch& batch, unsigned most, Position& at) noexcept {
+    const unsigned end = most < place_.size ? most : place_.size;
+    const auto writes = static_cast<std::uint16_t>(
+        place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
+    unsigned count = 0;
+    for (; count < end; ++count) {
+      const Tail tail = load_tail(at.slot);
+      const std::uint16_t plain = writes | (at.wrap ? kAvailable : kUsed);
+      if (tail.flags != plain || tail.id >= place_.size || tail.length == 0) break;
+      std::byte* const data = collector_.memory().guest(load_address(at.slot), tail.length);
+      if (data == nullptr) [[unlikely]]
+        break;
+      batch.chains[count] = {.first = {data, tail.length}, .id = tail.id};
+      prefetch_whole_line(at);
+      at.advance(1, place_.size);
+    }
+    batch.count = count;
+    return count;
+  }
+
+  void put_used(Position at, std::uint16_t id, std::uint32_t written) noexcept {
+    auto flags = static_cast<std::uint16_t>(at.wrap ? kAvailable | kUsed : 0);
     if (place_.direction == Direction::kDeviceWrites)
       flags = static_cast<std::uint16_t>(flags | VRING_DESC_F_WRITE);
     const Tail tail{written, id, flags};
     std::uint64_t value = 0;
     std::memcpy(&value, &tail, sizeof(value));
     // Release: the payload before the descriptor that hands it over.
-    __atomic_store_n(reinterpret_cast<std::uint64_t*>(descriptor(at_.slot) + 8), value, __ATOMIC_RELEASE);
+    __atomic_store_n(reinterpret_cast<std::uint64_t*>(descriptor(at.slot) + 8), value, __ATOMIC_RELEASE);
   }
 
   bool walk(Batch& batch, Chain& chain, Position at) noexcept {

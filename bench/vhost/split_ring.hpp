@@ -39,10 +39,10 @@ class SplitRing {
     const unsigned ready = ring_distance(available_, next_);
     const unsigned count = ready < most ? ready : most;
     prefetch_used(count);
-    Order order = order_;
-    for (unsigned i = 0; i < count; ++i) {
-      const auto index = static_cast<std::uint16_t>(next_ + i);
-      read_chain(batch, available()->ring[ring_slot(index, mask_)], order);
+    if (place_.in_order) {
+      read_chains<true>(batch, count);
+    } else {
+      read_chains<false>(batch, count);
     }
   }
 
@@ -52,8 +52,9 @@ class SplitRing {
       // 2.7.9: one entry in the batch's first slot, with the last buffer's id, stands for all.
       put_used(next_, batch.chains[count - 1].id, written[count - 1]);
     } else {
+      const std::uint16_t first = next_;
       for (unsigned i = 0; i < count; ++i) {
-        put_used(static_cast<std::uint16_t>(next_ + i), batch.chains[i].id, written[i]);
+        put_used(static_cast<std::uint16_t>(first + i), batch.chains[i].id, written[i]);
       }
     }
     next_ = static_cast<std::uint16_t>(next_ + count);
@@ -78,9 +79,8 @@ class SplitRing {
   [[nodiscard]] Violations& violations() const noexcept { return collector_.violations(); }
 
   void put_used(std::uint16_t index, std::uint16_t id, std::uint32_t written) noexcept {
-    vring_used_elem& element = used()->ring[ring_slot(index, mask_)];
-    element.id = id;
-    element.len = written;
+    const vring_used_elem element{id, written};
+    std::memcpy(&used()->ring[ring_slot(index, mask_)], &element, sizeof(element));
   }
 
   /// The lines of the used ring that complete() will write: this side's own, which the driver has read.
@@ -101,6 +101,31 @@ class SplitRing {
       known = true;
     }
   };
+
+  /// Nearly every buffer is one descriptor without a flaw; the others go through read_chain().
+  template <bool kInOrder>
+  void read_chains(Batch& batch, unsigned count) noexcept {
+    const std::uint16_t plain = place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
+    const std::uint16_t* const ring = available()->ring;
+    const std::byte* const table = place_.descriptors;
+    Order order = order_;
+    for (unsigned i = 0; i < count; ++i) {
+      const std::uint16_t head = ring[ring_slot(static_cast<std::uint16_t>(next_ + i), mask_)];
+      if (head <= mask_ && (!kInOrder || head == order.head)) [[likely]] {
+        vring_desc descriptor;
+        std::memcpy(&descriptor, table + sizeof(descriptor) * head, sizeof(descriptor));
+        std::byte* const data = collector_.memory().guest(descriptor.addr, descriptor.len);
+        if (descriptor.flags == plain && descriptor.len != 0 && data != nullptr) [[likely]] {
+          batch.chains[i] = {.first = {data, descriptor.len}, .id = head};
+          if constexpr (kInOrder) order.follow(batch.chains[i], mask_);
+          continue;
+        }
+      }
+      batch.count = i;
+      read_chain(batch, head, order);
+    }
+    batch.count = count;
+  }
 
   void read_chain(Batch& batch, std::uint16_t head, Order& order) noexcept {
     Chain& chain = batch.chains[batch.count++];

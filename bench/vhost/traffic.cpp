@@ -17,6 +17,7 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
       violations_(violations),
       given_(pairs),
       streams_(pairs),
+      least_(options.touch == Touch::kFrame && options.content == Content::kNull && total_ == kLeastTotal),
       stage_(kStage) {
   for (Batch* batch : {&given_batch_, &collected_batch_}) {
     batch->more.reserve(std::size_t{Batch::kMost} * Batch::kMost);
@@ -24,6 +25,7 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
   // A frame without its sequence number could not be checked.
   if (options_.content == Content::kSequence) options_.touch = Touch::kFrame;
   options_.batch = std::clamp(options_.batch, 1U, Batch::kMost);
+  if (least_) fill(least_frame_.data(), 0);
 }
 
 unsigned Traffic::credit(std::uint64_t now) noexcept {
