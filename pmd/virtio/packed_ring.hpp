@@ -59,10 +59,25 @@ class PackedRing {
 
   // --- Offering
 
-  /// Buffers of one descriptor, up to `most` (at most free()): `next` fills in each, false ends it. Returns
-  /// how many. The device sees them after publish().
+  /// Buffers of one descriptor for the device to write, packets.size() <= free(); `extent_of` says where a
+  /// packet's buffer lies. The device sees them after publish().
+  template <class ExtentOf>
+  void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
+    Book book = book_;
+    Writer writer = writer_;
+    for (Packet* const packet : packets) {
+      const std::uint16_t id = next_id(book, writer);
+      const Extent extent = extent_of(*packet);
+      book.enter(id, packet, 1);
+      write(book, writer, {extent.address, extent.length, kDescWrite}, id);
+    }
+    book_ = book;
+    writer_ = writer;
+  }
+  /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
+  /// false ends it. Returns how many. The device sees them after publish().
   template <class Next>
-  std::uint16_t post(std::uint16_t most, std::uint16_t flags, Next next) noexcept {
+  std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
     Book book = book_;
     Writer writer = writer_;
     Posting<Packet> buffer;
@@ -70,7 +85,7 @@ class PackedRing {
     for (; posted < most && next(buffer); ++posted) {
       const std::uint16_t id = next_id(book, writer);
       book.enter(id, buffer.packet, 1);
-      write(book, writer, {buffer.address, buffer.length, flags}, id);
+      write(book, writer, {buffer.extent.address, buffer.extent.length, 0}, id);
     }
     book_ = book;
     writer_ = writer;

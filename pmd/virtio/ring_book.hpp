@@ -19,19 +19,16 @@ struct RingFeatures {
   constexpr bool operator==(const RingFeatures&) const = default;
 };
 
-/// One buffer that the device has used: whose it is was checked, what the device says of its length was not.
-template <class Packet>
-struct Completion {
-  Packet* packet;
+/// Where a buffer of one descriptor lies.
+struct Extent {
+  Iova address;
   std::uint32_t length;
 };
-
 /// A buffer of one descriptor that a queue offers.
 template <class Packet>
 struct Posting {
   Packet* packet;
-  Iova address;
-  std::uint32_t length;
+  Extent extent;
 };
 
 /// What harvest() returns when the device has broken the ring's rules so that it cannot be followed.

@@ -81,29 +81,29 @@ class RxQueue final
       return 0;
     if (this->ring_.notify_is_due()) [[unlikely]]
       this->ring_doorbell();
-    std::array<Completion<Packet>, Base::kHarvest> done;
-    std::uint16_t received = 0;
+    Packet** end = out;
     std::uint64_t bytes = 0;
-    while (received < count) {
-      const auto most = std::min<std::uint16_t>(static_cast<std::uint16_t>(count - received), done.size());
-      const std::uint16_t found = harvest(done.data(), most);
-      for (std::uint16_t i = 0; i < found; ++i) {
-        Packet* const head = accept(done[i], kMinimumLength, kHeaderBytes);
-        if (head == nullptr) [[unlikely]]
-          continue;
-        if constexpr (F.mergeable) {
-          if (!gather(*head, done.data(), i, found)) [[unlikely]]
-            continue;
-        }
-        if constexpr (F.header.offloads) {
-          if (!annotate(*head)) [[unlikely]]
-            continue;
-        }
-        bytes += Packets::frame_length(*head);
-        out[received++] = head;
+    while (end != out + count) {
+      const auto most =
+          std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - end), Base::kHarvest);
+      const std::uint16_t found = this->ring_.harvest(
+          most, [](Packet& packet) { prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted()); },
+          [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
+            Packet* const frame = take(packet, length);
+            if (frame == nullptr) [[unlikely]]
+              return;
+            bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
+            *end++ = frame;
+          });
+      if (found == kBroken) [[unlikely]] {
+        this->set_faulted();
+        break;
       }
       if (found < most) break;
     }
+    if (F.mergeable && open_.missing != 0) [[unlikely]]
+      give_up_frame();
+    const auto received = static_cast<std::uint16_t>(end - out);
     if (received != 0) {
       packets_.add(received);
       bytes_.add(bytes);
@@ -119,69 +119,85 @@ class RxQueue final
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
 
-  /// Completions, with their frames' first lines on the way: all at once, since each comes from another CPU.
-  [[nodiscard]] std::uint16_t harvest(Completion<Packet>* out, std::uint16_t most) noexcept {
-    const std::uint16_t found = this->ring_.harvest(
-        most, [](Packet& packet) { prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted()); },
-        [&out](Packet* packet, std::uint32_t length, std::uint16_t) {
-          *out++ = {packet, length};
-        });
-    if (found == kBroken) [[unlikely]] {
-      this->set_faulted();
-      return 0;
+  /// A frame of several buffers of which some are still to come.
+  struct OpenFrame {
+    Packet* head = nullptr;
+    Packet* tail = nullptr;
+    std::uint16_t missing = 0;  ///< buffers
+    bool whole = true;          ///< no buffer was bad
+  };
+
+  /// A buffer that the device has filled. Returns the frame that it completes, or nullptr.
+  [[nodiscard]] Packet* take(Packet* packet, std::uint32_t length) noexcept {
+    if constexpr (F.mergeable) {
+      if (open_.missing != 0) [[unlikely]]
+        return join(packet, length);
     }
-    return found;
+    if (!accept(*packet, length, kMinimumLength, kHeaderBytes)) [[unlikely]]
+      return nullptr;
+    if constexpr (F.mergeable) {
+      // virtio 1.2, 5.1.6.4
+      const auto* header =
+          reinterpret_cast<const NetHeader*>(Packets::buffer(*packet) + Packets::headroom_wanted());
+      const std::uint16_t buffers = load_relaxed(header->num_buffers);
+      if (buffers != 1) [[unlikely]]
+        return open_frame(packet, buffers);
+    }
+    if constexpr (F.header.offloads) {
+      if (!annotate(*packet)) [[unlikely]]
+        return nullptr;
+    }
+    return packet;
+  }
+  /// Makes a segment of a buffer, `skip` bytes before its data. False: the device may not have written that
+  /// length; the packet is freed.
+  [[nodiscard]] bool accept(Packet& packet, std::uint32_t length, std::uint32_t minimum,
+                            std::uint32_t skip) noexcept {
+    if (length < minimum || length > writable<Packets>(packet)) [[unlikely]] {
+      bad_lengths_.add(1);
+      Packet* const bad = &packet;
+      this->cache_->put({&bad, 1});
+      return false;
+    }
+    Packets::set_received(packet, static_cast<std::uint16_t>(Packets::headroom_wanted() + skip),
+                          static_cast<std::uint16_t>(length - skip));
+    return true;
   }
 
-  /// A completion as a segment, `skip` bytes before its data; nullptr if the device may not have written that
-  /// length.
-  [[nodiscard]] Packet* accept(Completion<Packet> done, std::uint32_t minimum, std::uint32_t skip) noexcept {
-    if (done.length < minimum || done.length > writable<Packets>(*done.packet)) [[unlikely]] {
-      bad_lengths_.add(1);
-      this->cache_->put({&done.packet, 1});
+  /// virtio 1.2, 5.1.6.4: the first of several buffers. They are completed together: if one is missing or
+  /// bad, the frame is dropped with all that belongs to it.
+  [[gnu::noinline]] Packet* open_frame(Packet* head, std::uint16_t buffers) noexcept {
+    open_ = {head, head, static_cast<std::uint16_t>(buffers - 1), true};
+    if (buffers == 0) {
+      open_.missing = 0;
+      give_up_frame();
+    }
+    return nullptr;
+  }
+  /// A further buffer of the open frame; returns the frame if it was the last.
+  [[gnu::noinline]] Packet* join(Packet* packet, std::uint32_t length) noexcept {
+    --open_.missing;
+    if (accept(*packet, length, 1, 0)) {
+      Packets::append(*open_.head, *open_.tail, *packet, Packets::headroom_wanted(),
+                      Packets::data_length(*packet));
+      open_.tail = packet;
+    } else {
+      open_.whole = false;
+    }
+    if (open_.missing != 0) return nullptr;
+    if (!open_.whole) {
+      give_up_frame();
       return nullptr;
     }
-    Packets::set_received(*done.packet, static_cast<std::uint16_t>(Packets::headroom_wanted() + skip),
-                          static_cast<std::uint16_t>(done.length - skip));
-    return done.packet;
-  }
-
-  /// virtio 1.2, 5.1.6.4: the other buffers of a frame that spans several; `at` is the last that was taken of
-  /// the `found` ones. They are completed together with the first: if one is missing or bad, the frame is
-  /// dropped with all that belongs to it.
-  [[nodiscard]] bool gather(Packet& head, const Completion<Packet>* done, std::uint16_t& at,
-                            std::uint16_t found) noexcept {
-    const auto* header = reinterpret_cast<const NetHeader*>(Packets::data(head) - kHeaderBytes);
-    const std::uint16_t buffers = load_relaxed(header->num_buffers);
-    if (buffers == 1) [[likely]]
-      return true;
-    return gather_more(head, buffers, done, at, found);
-  }
-  [[gnu::noinline]] bool gather_more(Packet& head, std::uint16_t buffers, const Completion<Packet>* done,
-                                     std::uint16_t& at, std::uint16_t found) noexcept {
-    bool whole = buffers != 0;
-    Packet* tail = &head;
-    for (std::uint16_t left = buffers; left > 1; --left) {
-      Completion<Packet> next{nullptr, 0};
-      if (at + 1 < found) {
-        next = done[++at];
-      } else if (harvest(&next, 1) == 0) {
-        whole = false;
-        break;
-      }
-      Packet* const segment = accept(next, 1, 0);
-      if (segment == nullptr) {
-        whole = false;
-        continue;
-      }
-      Packets::append(head, *tail, *segment, Packets::headroom_wanted(), Packets::data_length(*segment));
-      tail = segment;
+    if constexpr (F.header.offloads) {
+      if (!annotate(*open_.head)) return nullptr;
     }
-    if (!whole) {
-      truncated_.add(1);
-      this->free_chain(&head);
-    }
-    return whole;
+    return open_.head;
+  }
+  [[gnu::noinline]] void give_up_frame() noexcept {
+    open_.missing = 0;
+    truncated_.add(1);
+    this->free_chain(open_.head);
   }
 
   /// What the device says of the frame goes into the packet. False: it says what it may not; dropped.
@@ -233,17 +249,15 @@ class RxQueue final
   template <class Take>
   std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
     return post_in_batches<Packets>(wanted, take, [this](std::span<Packet*> fresh) {
-      this->ring_.post(static_cast<std::uint16_t>(fresh.size()), kDescWrite,
-                       [next = fresh.data(), &table = *this->table_](Posting<Packet>& buffer) mutable {
-                         Packet* const packet = *next++;
-                         const void* start = Packets::buffer(*packet) + Packets::headroom_wanted();
-                         buffer = {packet, Packets::iova(*packet, start, table), writable<Packets>(*packet)};
-                         return true;
-                       });
+      this->ring_.post_empty(fresh, [&table = *this->table_](Packet& packet) {
+        const void* start = Packets::buffer(packet) + Packets::headroom_wanted();
+        return Extent{Packets::iova(packet, start, table), writable<Packets>(packet)};
+      });
     });
   }
 
   std::uint16_t refill_threshold_;
+  OpenFrame open_;
   std::uint32_t borrowed_ = 0;  ///< packets that this queue has brought into circulation, as far as it knows
   Counter packets_;
   Counter bytes_;

@@ -64,19 +64,44 @@ class SplitRing {
 
   // --- Offering
 
-  /// Buffers of one descriptor, up to `most` (at most free()): `next` fills in each, false ends it. Returns
-  /// how many. The device sees them after publish().
+  /// Buffers of one descriptor for the device to write, packets.size() <= free(). `extent_of` says where a
+  /// packet's buffer lies, each time the same: it is asked for those alone that their descriptor does not
+  /// name already. The device sees them after publish().
+  template <class ExtentOf>
+  void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
+    Book book = book_;
+    std::uint16_t index = avail_index_;
+    std::uint16_t in_table = next_descriptor_;
+    for (Packet* const packet : packets) {
+      const std::uint16_t id = id_for(book, in_table, reinterpret_cast<std::uintptr_t>(packet));
+      Entry& entry = book.entry(id);
+      book.enter(id, packet, 1);
+      if (entry.last != packet) [[unlikely]] {
+        const Extent extent = extent_of(*packet);
+        entry.last = packet;
+        entry.length = extent.length;
+        descriptors_[id] = {to_u64(extent.address), extent.length, kDescWrite, 0};
+      }
+      offer(book, index++, id);
+    }
+    book_ = book;
+    avail_index_ = index;
+    next_descriptor_ = in_table;
+  }
+  /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
+  /// false ends it. Returns how many. The device sees them after publish().
   template <class Next>
-  std::uint16_t post(std::uint16_t most, std::uint16_t flags, Next next) noexcept {
+  std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
     Book book = book_;
     std::uint16_t index = avail_index_;
     std::uint16_t in_table = next_descriptor_;
     Posting<Packet> buffer;
     std::uint16_t posted = 0;
     for (; posted < most && next(buffer); ++posted) {
-      const std::uint16_t id = id_for(book, in_table, buffer.address);
+      const std::uint64_t address = to_u64(buffer.extent.address);
+      const std::uint16_t id = id_for(book, in_table, address);
       book.enter(id, buffer.packet, 1);
-      describe(book, id, to_u64(buffer.address), buffer.length, flags, 0);
+      describe(book, id, address, buffer.extent.length, 0, 0);
       offer(book, index++, id);
     }
     book_ = book;
@@ -158,13 +183,21 @@ class SplitRing {
 
   /// By id: the buffer, and what its descriptor was given last. By slot: the available ring's entry (zero at
   /// first, as the ring). Two to a cache line.
-  struct Entry {
+  struct TxEntry {
     Packet* packet = nullptr;
     std::uint64_t address = 0;
     std::uint64_t rest = 0;  ///< length, flags and next, from the low end
     std::uint16_t descriptors = 0;
     std::uint16_t offered = 0;
   };
+  /// The same without chains: a packet's buffer is always described alike.
+  struct RxEntry {
+    Packet* packet = nullptr;
+    Packet* last = nullptr;  ///< whose buffer the descriptor names
+    std::uint32_t length = 0;
+    std::uint16_t offered = 0;
+  };
+  using Entry = std::conditional_t<F.chains, TxEntry, RxEntry>;
   using Book = RingBook<Packet, F, Entry>;
 
   [[nodiscard]] Le16* avail_ring() noexcept { return reinterpret_cast<Le16*>(avail_ + 1); }
@@ -174,11 +207,11 @@ class SplitRing {
 
   /// 2.7.9: in order, descriptors are used in the order of the table. Otherwise a buffer gets the id that it
   /// had last, so that its descriptor need not be written.
-  [[nodiscard]] std::uint16_t id_for(Book& book, std::uint16_t& in_table, Iova address) noexcept {
+  [[nodiscard]] std::uint16_t id_for(Book& book, std::uint16_t& in_table, std::uint64_t address) noexcept {
     if constexpr (F.in_order) {
       return next_id(book, in_table);
     } else {
-      std::uint16_t& hint = hints_[(to_u64(address) >> kHintShift) & hint_mask_];
+      std::uint16_t& hint = hints_[(address >> kHintShift) & hint_mask_];
       if (!book.is_free(hint)) [[unlikely]]
         hint = book.any_free();
       return hint;
@@ -284,7 +317,7 @@ class SplitRing {
           if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
             batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
         }
-        length = batch.skipped != 0 ? static_cast<std::uint32_t>(book.entry(head).rest) : batch.length;
+        length = batch.skipped != 0 ? book.entry(head).length : batch.length;
       }
       const std::uint16_t descriptors = book.descriptors(head);
       Packet* const packet = book.leave(head);

@@ -195,19 +195,18 @@ class TxQueue final
     Packet** const end = offer.end;
     std::uint64_t bytes = 0;
     const auto most = static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(end - at, this->ring_.free()));
-    const std::uint16_t posted =
-        this->ring_.post(most, 0, [&at, end, &bytes, &table = *this->table_](Posting<Packet>& buffer) {
-          Packet& packet = **at;
-          if (!is_plain(packet)) [[unlikely]]
-            return false;
-          if (++at != end) prefetch_write(*at);
-          std::byte* const header = Packets::data(packet) - kHeaderBytes;
-          std::memset(header, 0, kHeaderBytes);
-          bytes += Packets::frame_length(packet);
-          buffer = {&packet, Packets::iova(packet, header, table),
-                    kHeaderBytes + Packets::data_length(packet)};
-          return true;
-        });
+    const std::uint16_t posted = this->ring_.post(most, [&at, end, &bytes,
+                                                         &table = *this->table_](Posting<Packet>& buffer) {
+      Packet& packet = **at;
+      if (!is_plain(packet)) [[unlikely]]
+        return false;
+      if (++at != end) prefetch_write(*at);
+      std::byte* const header = Packets::data(packet) - kHeaderBytes;
+      std::memset(header, 0, kHeaderBytes);
+      bytes += Packets::frame_length(packet);
+      buffer = {&packet, {Packets::iova(packet, header, table), kHeaderBytes + Packets::data_length(packet)}};
+      return true;
+    });
     offer.at = at;
     offer.posted = static_cast<std::uint16_t>(offer.posted + posted);
     offer.bytes += bytes;
