@@ -153,8 +153,8 @@ TEST_P(E1000Frames, AFullTxRingGivesTheRestBackAndLosesNothing) {
     const std::vector<Frame> frames = make_frames(most + 57, 100);
     std::vector<mempool::Packet*> packets;
     for (const Frame& frame : frames) packets.push_back(lab.packet(frame));
-    // The device hears of them only when the burst ends: one less than the ring has fill it. It sends while the
-    // doorbell is written, and the wire does not hold as much: another thread takes what arrives.
+    // The device hears of them only when the burst ends: one less than the ring has fill it. It sends while
+    // the doorbell is written, and the wire does not hold as much: another thread takes what arrives.
     std::vector<Frame> arrived;
     std::thread peer([&] { arrived = lab.peer_receive(frames.size()); });
     EXPECT_EQ(lab.port->tx(0).burst(packets), most);
