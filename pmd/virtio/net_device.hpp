@@ -95,6 +95,7 @@ class NetDevice {
   void read_hash_config();
   [[nodiscard]] Result<void> check_platform(FeatureSet offered) const;
   [[nodiscard]] Result<void> check_rss(const RssConfig& rss, std::uint16_t queues) const;
+  [[nodiscard]] std::uint16_t largest_ring(std::uint16_t index);
   [[nodiscard]] Result<void> enable_control_queue();
   [[nodiscard]] std::uint16_t control_queue_index() const noexcept;
   [[nodiscard]] Result<void> set_queue_pairs(std::uint16_t pairs);
