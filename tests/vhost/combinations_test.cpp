@@ -137,7 +137,7 @@ TEST_P(Combination, AStopGivesBackWhatTheSwitchHadNotTaken) {
       std::vector<mempool::Packet*> packets;
       for (std::uint32_t i = 0; i < 100; ++i) packets.push_back(rig.packet(make_frame(i, 100)));
       ASSERT_NO_FATAL_FAILURE(rig.send(packets, queue));
-      ASSERT_EQ(rig.far->collect(queue).size(), 32U);
+      ASSERT_EQ(rig.collect(1, queue).size(), 32U);
       ASSERT_EQ(rig.far->deliver(std::vector<Frame>{make_frame(7, 60)}, queue), 1U);
     }
     rig.port->stop();

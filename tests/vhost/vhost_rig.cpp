@@ -129,13 +129,15 @@ std::vector<mempool::Packet*> VhostRig::receive(std::size_t most, std::uint16_t 
   return packets;
 }
 
-std::vector<SwitchPacket> VhostRig::collect(std::size_t most, std::uint16_t queue) {
+std::vector<SwitchPacket> VhostRig::collect(std::size_t count, std::uint16_t queue) {
   std::vector<SwitchPacket> all;
-  while (all.size() < most) {
-    auto some = far->collect(queue);
-    if (some.empty()) break;
-    std::ranges::move(some, std::back_inserter(all));
-  }
+  // DPDK yields nothing while its thread is still busy with the port's last message.
+  EXPECT_TRUE(wait_until(
+      [&] {
+        std::ranges::move(far->collect(queue), std::back_inserter(all));
+        return all.size() >= count;
+      },
+      Deadline(10s)));
   return all;
 }
 

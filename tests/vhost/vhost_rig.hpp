@@ -60,7 +60,8 @@ class VhostRig {
   void send(std::span<mempool::Packet*> packets, std::uint16_t queue = 0);
   /// What the port received, `most` frames at most.
   [[nodiscard]] std::vector<mempool::Packet*> receive(std::size_t most, std::uint16_t queue = 0);
-  [[nodiscard]] std::vector<SwitchPacket> collect(std::size_t most, std::uint16_t queue = 0);
+  /// What the switch took: waits until that many packets came; a burst more may.
+  [[nodiscard]] std::vector<SwitchPacket> collect(std::size_t count, std::uint16_t queue = 0);
 
   std::unique_ptr<DpdkSwitch> far;
   std::shared_ptr<mempool::Memory> memory;
