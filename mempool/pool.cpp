@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
 #include <limits>
 #include <new>
 #include <vector>
@@ -57,7 +56,7 @@ Pool::Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length
       capacity_(config.packets),
       buffer_length_(buffer_length),
       name_(config.name),
-      ring_(config.packets),
+      depot_(config.packets),
       block_(std::move(block)) {
   for (std::uint32_t i = 0; i < capacity_; ++i) {
     auto* fresh = new (packet(i)) Packet;
@@ -66,15 +65,14 @@ Pool::Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length
     fresh->region = block_.region();
     fresh->data_offset = Packet::kDefaultDataOffset;
     if constexpr (kPoolDebug) debug::mark_new(*fresh);
-    [[maybe_unused]] const std::size_t added = ring_.enqueue(&fresh, 1);
-    assert(added == 1);
+    depot_.put(&fresh, 1);
   }
 }
 
 Pool::~Pool() {
-  if (ring_.count() == capacity_) return;
+  if (depot_.count() == capacity_) return;
   log(LogLevel::kWarning, fmt::format("pool '{}' goes while {} of its {} packets are not in it", name_,
-                                      capacity_ - ring_.count(), capacity_));
+                                      capacity_ - depot_.count(), capacity_));
   if constexpr (kPoolDebug) debug::report_leaks(*this);
 }
 
@@ -83,7 +81,7 @@ void Pool::put_checked(std::span<Packet* const> packets) noexcept {
     if (!owns(packet)) {
       debug::report_foreign(*this, packet);
     } else if (debug::mark_free(*this, *packet)) {
-      ring_.enqueue(&packet, 1);
+      depot_.put(&packet, 1);
     }
   }
 }
@@ -107,9 +105,9 @@ std::size_t PoolCache::get_slow(Packet** out, std::size_t count) noexcept {
   const std::size_t missing = count - from_cache - recycled;
   std::size_t taken = 0;
   if (missing > middle_) {
-    taken = pool_->ring_.dequeue(out, missing);  // too many to pass through the cache
+    taken = pool_->depot_.take(out, missing);  // too many to pass through the cache
   } else {
-    const std::size_t refilled = pool_->ring_.dequeue(slots_.data(), missing + middle_);
+    const std::size_t refilled = pool_->depot_.take(slots_.data(), missing + middle_);
     taken = std::min(refilled, missing);
     count_ = static_cast<std::uint32_t>(refilled - taken);
     copy_pointers(out, &slots_[count_], taken);
@@ -130,7 +128,7 @@ void PoolCache::put_slow(Packet* const* packets, std::size_t count) noexcept {
     } else {
       Pool* const owner = packets[at]->pool;
       while (end != count && !is_own(packets[end]) && packets[end]->pool == owner) ++end;
-      owner->ring_.enqueue(packets + at, end - at);
+      owner->depot_.put(packets + at, end - at);
     }
     at = end;
   }
@@ -139,12 +137,12 @@ void PoolCache::put_slow(Packet* const* packets, std::size_t count) noexcept {
 void PoolCache::put_own(Packet* const* packets, std::size_t count) noexcept {
   if (count > limit_ - count_) {
     if (count > middle_) {
-      pool_->ring_.enqueue(packets, count);
+      pool_->depot_.put(packets, count);
       return;
     }
     // The oldest go: the newest are still in the CPU's cache.
     const auto flushed = static_cast<std::uint32_t>(count_ + count - middle_);
-    pool_->ring_.enqueue(slots_.data(), flushed);
+    pool_->depot_.put(slots_.data(), flushed);
     std::copy(slots_.begin() + flushed, slots_.begin() + count_, slots_.begin());
     count_ -= flushed;
   }
@@ -175,11 +173,11 @@ void PoolCache::put_chain(Packet* head) noexcept {
 }
 
 void PoolCache::flush() noexcept {
-  pool_->ring_.enqueue(slots_.data(), count_);
+  pool_->depot_.put(slots_.data(), count_);
   count_ = 0;
   std::array<Packet*, 64> batch;
   while (const std::size_t taken = take_recycled(batch.data(), batch.size())) {
-    pool_->ring_.enqueue(batch.data(), taken);
+    pool_->depot_.put(batch.data(), taken);
   }
 }
 

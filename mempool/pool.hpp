@@ -12,10 +12,10 @@
 #include "base/counter.hpp"
 #include "base/result.hpp"
 #include "mempool/copy_pointers.hpp"
+#include "mempool/depot.hpp"
 #include "mempool/memory.hpp"
 #include "mempool/packet.hpp"
 #include "mempool/pool_debug.hpp"
-#include "mempool/shared_ring.hpp"
 
 namespace spinring::mempool {
 
@@ -27,7 +27,7 @@ struct PoolConfig {
 
 class PoolCache;
 
-/// A fixed number of packets in DMA memory behind a lock-free ring shared by all lcores. Lcores reach it
+/// A fixed number of packets in DMA memory behind lock-free rings shared by all lcores. Lcores reach it
 /// through their PoolCache. Memory outlives the pool, the pool outlives its caches and every queue that holds
 /// its packets; a packet that is missing when the pool goes is logged as a warning.
 class Pool {
@@ -46,8 +46,8 @@ class Pool {
   void put(std::span<Packet* const> packets) noexcept;
 
   [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_; }
-  /// Packets in the shared ring now; those in caches and queues are not in it. Exact when nothing runs.
-  [[nodiscard]] std::uint32_t available() const noexcept { return ring_.count(); }
+  /// Packets in the shared rings now; those in caches and queues are not in it. Exact when nothing runs.
+  [[nodiscard]] std::uint32_t available() const noexcept { return depot_.count(); }
   /// Times that a get() returned fewer than asked for, its caches' included.
   [[nodiscard]] std::uint64_t exhausted() const noexcept {
     return exhausted_.load(std::memory_order_relaxed);
@@ -84,11 +84,11 @@ class Pool {
   std::string name_;
 
   std::atomic<std::uint64_t> exhausted_ = 0;
-  SharedRing<Packet> ring_;
+  Depot<Packet> depot_;
   DmaBlock block_;
 };
 
-/// One lcore's stock of packets in front of the pool's ring: get and put touch memory of this lcore alone
+/// One lcore's stock of packets in front of the pool: get and put touch memory of this lcore alone
 /// until it runs empty or over. Last in, first out, and in bursts: a burst that is put and taken again comes
 /// back in the same order. Used by one thread at a time. Gives everything back to the pool when it goes.
 class PoolCache {
@@ -108,7 +108,7 @@ class PoolCache {
   /// Packets in it now.
   [[nodiscard]] std::uint32_t count() const noexcept { return count_ + recycled(); }
 
-  /// Takes up to out.size() packets; returns how many: fewer only when cache and ring are empty. Their
+  /// Takes up to out.size() packets; returns how many: fewer only when cache and pool are empty. Their
   /// metadata is undefined but for pool, region and buffer_length.
   [[nodiscard]] std::size_t get(std::span<Packet*> out) noexcept {
     std::size_t taken = out.size();
@@ -184,7 +184,7 @@ class PoolCache {
   // All that the common case reads is on one line; its slots begin on the next.
   alignas(kCacheLine) std::uint32_t count_ = 0;
   std::uint32_t limit_;   ///< slots in use at most
-  std::uint32_t middle_;  ///< left in the cache after the ring was asked or given some: half of limit_
+  std::uint32_t middle_;  ///< left in the cache after the pool was asked or given some: half of limit_
   std::uintptr_t first_;  ///< the pool's
   std::uintptr_t last_;   ///< the pool's
   Pool* pool_;
@@ -227,7 +227,7 @@ inline std::size_t PoolCache::reuse(std::span<Packet*> out) noexcept {
 }
 
 inline std::size_t Pool::get(std::span<Packet*> out) noexcept {
-  const std::size_t taken = ring_.dequeue(out.data(), out.size());
+  const std::size_t taken = depot_.take(out.data(), out.size());
   if (taken != out.size()) [[unlikely]]
     count_exhausted();
   if constexpr (kPoolDebug) {
@@ -240,7 +240,7 @@ inline void Pool::put(std::span<Packet* const> packets) noexcept {
   if constexpr (kPoolDebug) {
     put_checked(packets);
   } else {
-    ring_.enqueue(packets.data(), packets.size());
+    depot_.put(packets.data(), packets.size());
   }
 }
 

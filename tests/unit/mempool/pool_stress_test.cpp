@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "base/time.hpp"
+#include "mempool/depot.hpp"
 #include "mempool/pool.hpp"
+#include "mempool/shared_ring.hpp"
 
 namespace spinring::mempool {
 namespace {
@@ -94,6 +96,49 @@ TEST(SharedRing, LosesAndDoublesNothingBetweenManyThreads) {
     }
   }
   EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](unsigned times) { return times == 1; }));
+}
+
+/// A depot takes from whichever ring has something, its own first, and knows what it holds.
+TEST(Depot, FindsWhatOtherThreadsPut) {
+  constexpr std::size_t kThreads = 3;
+  Depot<int> depot(30);
+  std::array<int, 30> values{};
+  for (std::size_t t = 0; t < kThreads; ++t) {
+    std::thread([&, t] {
+      for (std::size_t i = 0; i < 10; ++i) {
+        int* value = &values[t * 10 + i];
+        depot.put(&value, 1);
+      }
+    }).join();
+    EXPECT_EQ(depot.count(), (t + 1) * 10);
+  }
+  std::array<int*, 40> out{};
+  std::size_t taken = 0;
+  std::thread([&] { taken = depot.take(out.data(), 25); }).join();
+  EXPECT_EQ(taken, 25U);
+  EXPECT_EQ(depot.count(), 5U);
+  taken += depot.take(out.data() + taken, 15);
+  EXPECT_EQ(taken, 30U) << "no more than there are";
+  EXPECT_EQ(depot.take(out.data() + taken, 1), 0U);
+  std::sort(out.begin(), out.begin() + 30);
+  for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(out[i], &values[i]);
+}
+
+/// What one thread put it gets again before anything of others.
+TEST(Depot, AThreadsOwnComesFirst) {
+  Depot<int> depot(2);
+  std::array<int, 2> values{};
+  int* mine = &values[0];
+  depot.put(&mine, 1);
+  std::thread([&] {
+    int* theirs = &values[1];
+    depot.put(&theirs, 1);
+    EXPECT_EQ(depot.take(&theirs, 1), 1U);
+    EXPECT_EQ(theirs, &values[1]);
+    depot.put(&theirs, 1);
+  }).join();
+  EXPECT_EQ(depot.take(&mine, 1), 1U);
+  EXPECT_EQ(mine, &values[0]);
 }
 
 /// Threads take packets, sign them, hand some to each other, and find their signature again.
