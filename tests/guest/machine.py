@@ -66,6 +66,7 @@ class GuestConfig:
     memory: str = "1G"
     hugepages: int = 128  # of 2 MiB
     cpus: int = 2
+    icount: int | None = None  # the guest's clock counts instructions, each of 2 ** icount ns; TCG alone
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Guest:
     def __init__(self, config: GuestConfig, log_dir: Path) -> None:
         self.config = config
         self.log_dir = log_dir
-        self.accelerator = "kvm" if kvm_usable() else "tcg"
+        self.accelerator = "kvm" if kvm_usable() and config.icount is None else "tcg"
         self.boot_seconds = 0.0
         self._qemu: subprocess.Popen[bytes] | None = None
         self._commands = 0
@@ -196,6 +197,8 @@ class Guest:
             "-qmp", f"unix:{self._qmp.path}",
             "-device", iommu,
         ]
+        if config.icount is not None:
+            arguments += ["-icount", f"shift={config.icount},sleep=off"]
         for index, nic in enumerate(config.nics):
             port = f"pcie-root-port,id=rp{index},chassis={index + 1},slot={index + 1},addr=0x{FIRST_PORT_SLOT + index:x}"
             arguments += ["-device", port, "-netdev", nic.netdev.options(f"net{index}"), "-device", nic.device(index)]
