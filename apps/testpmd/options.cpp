@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <bit>
 
 #include "apps/testpmd/limits.hpp"
 #include "lcore/cpu_set.hpp"
@@ -25,17 +24,6 @@ std::vector<std::string> names(const Table& table) {
   std::vector<std::string> all;
   for (const auto& entry : table) all.emplace_back(entry.first);
   return all;
-}
-
-CLI::Validator ring_size() {
-  return checked([](const std::string& text) -> std::string {
-    unsigned size = 0;
-    if (CLI::detail::lexical_cast(text, size) && std::has_single_bit(size) && size >= kMinRing &&
-        size <= kMaxRing) {
-      return {};
-    }
-    return fmt::format("\"{}\" is no power of two from {} to {}", text, kMinRing, kMaxRing);
-  });
 }
 
 CLI::Validator core_list(Result<std::vector<lcore::LcoreSpec>> (*parse)(std::string_view)) {
@@ -101,12 +89,14 @@ void add_machine_options(CLI::App& app, MachineOptions& options, OptionWords& wo
 
 void add_queue_options(CLI::App& app, ForwardOptions& options) {
   const CLI::Range queues(1, static_cast<int>(kMaxQueues));
+  // Which sizes of these a device takes it says itself: multiples of 8, powers of two.
+  const CLI::Range ring(static_cast<int>(kMinRing), static_cast<int>(kMaxRing));
   app.add_option("--rxq", options.rx_queues, "RX queues of each port")->check(queues);
   app.add_option("--txq", options.tx_queues, "TX queues of each port")->check(queues);
   app.add_option("--rxd", options.rx_ring, "Entries of an RX ring (default: 256, or what the device has)")
-      ->check(ring_size());
+      ->check(ring);
   app.add_option("--txd", options.tx_ring, "Entries of a TX ring (default: 256, or what the device has)")
-      ->check(ring_size());
+      ->check(ring);
   app.add_option("--rx-fill", options.rx_fill,
                  "Packets that a device holds for an RX queue at most (default: as many as the ring takes)")
       ->check(CLI::Range(8, 32768));

@@ -91,8 +91,8 @@ Result<void> NetDevice::read_config() {
   }
   info_.offloads = offloads_of(offered_);
   read_hash_config();
-  info_.max_rx_ring = transport_->max_queue_size(0);
-  info_.max_tx_ring = transport_->max_queue_size(1);
+  info_.max_rx_ring = std::bit_floor(transport_->max_queue_size(0));
+  info_.max_tx_ring = std::bit_floor(transport_->max_queue_size(1));
   return {};
 }
 
@@ -203,8 +203,15 @@ Result<void> NetDevice::negotiate(const StartRequest& request) {
   return transport_->set_dma(true);
 }
 
-Result<std::uint16_t> NetDevice::ring_size(std::uint16_t index, std::uint16_t wanted) {
+/// 2.8.10.1: a packed ring of a device need not be a power of two, and the driver may ask for less. Ours are:
+/// a slot is then a mask of a free-running index, and the loops have no comparison for each descriptor.
+std::uint16_t NetDevice::largest_ring(std::uint16_t index) {
   const std::uint16_t most = transport_->max_queue_size(index);
+  return negotiated_.has(Feature::kRingPacked) ? std::bit_floor(most) : most;
+}
+
+Result<std::uint16_t> NetDevice::ring_size(std::uint16_t index, std::uint16_t wanted) {
+  const std::uint16_t most = largest_ring(index);
   if (!is_ring_size(most) || most > kMaxQueueSize) {
     return fail(Errc::kBadDevice, fmt::format("queue {}: a size of {}", index, most), name());
   }
@@ -251,7 +258,7 @@ std::uint16_t NetDevice::control_queue_index() const noexcept {
 Result<void> NetDevice::enable_control_queue() {
   if (!negotiated_.has(Feature::kControlQueue)) return {};
   const std::uint16_t index = control_queue_index();
-  const std::uint16_t size = std::min(transport_->max_queue_size(index), ControlQueue::kMaxSize);
+  const std::uint16_t size = std::min(largest_ring(index), ControlQueue::kMaxSize);
   if (!is_ring_size(size) || size < ControlQueue::kMinSize) {
     return fail(Errc::kBadDevice, fmt::format("control queue {}: a size of {}", index, size), name());
   }
@@ -266,7 +273,7 @@ Result<void> NetDevice::enable_control_queue() {
 
 void NetDevice::stop() noexcept {
   running_ = false;
-  auto reset = transport_->reset();
+  auto reset = transport_->shut_down();
   if (!reset) log(LogLevel::kWarning, reset.error().message());
   auto off = transport_->set_dma(false);
   if (!off) log(LogLevel::kWarning, off.error().message());

@@ -59,6 +59,10 @@ class NetDevice {
   /// Stops all DMA: reset, bus mastering off. Idempotent.
   void stop() noexcept;
 
+  /// Whether another start can succeed, as far as is known without waiting.
+  [[nodiscard]] bool may_start() { return transport_->may_reset(); }
+  [[nodiscard]] std::optional<std::uint64_t> reconnects() const noexcept { return transport_->reconnects(); }
+
   /// An error if the device asks for a reset (2.1.2), has gone, or was reset by somebody else.
   [[nodiscard]] Result<void> check() const;
   /// Answers a request for an announcement as well.
@@ -91,6 +95,7 @@ class NetDevice {
   void read_hash_config();
   [[nodiscard]] Result<void> check_platform(FeatureSet offered) const;
   [[nodiscard]] Result<void> check_rss(const RssConfig& rss, std::uint16_t queues) const;
+  [[nodiscard]] std::uint16_t largest_ring(std::uint16_t index);
   [[nodiscard]] Result<void> enable_control_queue();
   [[nodiscard]] std::uint16_t control_queue_index() const noexcept;
   [[nodiscard]] Result<void> set_queue_pairs(std::uint16_t pairs);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <type_traits>
 
 #include "base/align.hpp"
 #include "base/counter.hpp"
@@ -65,11 +66,12 @@ class PackedRing {
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
     Book book = book_;
     Writer writer = writer_;
+    PackedDescriptor* const ring = descriptors_;
     for (Packet* const packet : packets) {
       const std::uint16_t id = next_id(book, writer);
       const Extent extent = extent_of(*packet);
       book.enter(id, packet, 1);
-      write(book, writer, {extent.address, extent.length, kDescWrite}, id);
+      write(ring, book, writer, {extent.address, extent.length, kDescWrite}, id);
     }
     book_ = book;
     writer_ = writer;
@@ -80,12 +82,13 @@ class PackedRing {
   std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
     Book book = book_;
     Writer writer = writer_;
+    PackedDescriptor* const ring = descriptors_;
     Posting<Packet> buffer;
     std::uint16_t posted = 0;
     for (; posted < most && next(buffer); ++posted) {
       const std::uint16_t id = next_id(book, writer);
       book.enter(id, buffer.packet, 1);
-      write(book, writer, {buffer.extent.address, buffer.extent.length, 0}, id);
+      write(ring, book, writer, {buffer.extent.address, buffer.extent.length, 0}, id);
     }
     book_ = book;
     writer_ = writer;
@@ -97,7 +100,7 @@ class PackedRing {
     book_.enter(id, &packet, static_cast<std::uint16_t>(pieces.size()));
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
-      write(book_, writer_,
+      write(descriptors_, book_, writer_,
             {pieces[i].address, pieces[i].length,
              static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext))},
             id);
@@ -136,23 +139,35 @@ class PackedRing {
 
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
-  /// packet early, so as to fetch its lines. 2.8.13: what a descriptor says is read no earlier than its
-  /// flags; pairs with the device's release of them.
+  /// packet early, so as to fetch its lines: those of the next call too, as far as they are used now (it may
+  /// be shown a wrong packet). 2.8.13: what a descriptor says is read no earlier than its flags; pairs with
+  /// the device's release of them.
   template <class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     if (broken_) [[unlikely]]
       return kBroken;
     const auto count = std::min(most, book_.held());
+    show_ahead(count, show);
     if constexpr (F.in_order) {
-      return take_in_order(count, show, sink);
+      return take_in_order(count, sink);
     } else {
-      return take_in_any_order(count, show, sink);
+      return take_in_any_order(count, sink);
     }
   }
 
-  /// The device was reset: hands every packet that it held to `take`.
+  /// The device was reset: hands every packet that it held to `take`, in the order in which they were
+  /// offered. What is not published yet must be. The ring is not used any more.
   template <class Take>
   void release_all(Take take) noexcept {
+    if constexpr (F.in_order) {
+      for (std::uint16_t left = book_.held(); left > 0; --left) {
+        const std::uint16_t id = ring_slot(used_.index, book_.mask());
+        used_.index = static_cast<std::uint16_t>(used_.index + book_.descriptors(id));
+        take(book_.leave(id));
+      }
+    } else {
+      release_as_offered(take);
+    }
     book_.release_all(take);
   }
 
@@ -186,10 +201,11 @@ class PackedRing {
     if constexpr (F.in_order) return id;
     return book.is_free(id) ? id : book.any_free();
   }
-  void write(const Book& book, Writer& writer, const Piece& piece, std::uint16_t id) noexcept {
+  static void write(PackedDescriptor* ring, const Book& book, Writer& writer, const Piece& piece,
+                    std::uint16_t id) noexcept {
     const std::uint16_t slot = ring_slot(writer.at.index, book.mask());
     const std::uint16_t flags = writer.at.wrap(book.size()) ? kPackedAvail : kPackedUsed;  // 2.8.1
-    PackedDescriptor& descriptor = descriptors_[slot];
+    PackedDescriptor& descriptor = ring[slot];
     descriptor.address = to_u64(piece.address);
     if constexpr (F.in_order && !F.chains) book.entry(slot).length = piece.length;
     const std::uint64_t tail =
@@ -202,17 +218,67 @@ class PackedRing {
     }
     ++writer.at.index;
   }
-  [[nodiscard]] PackedTail read_used(Position at) const noexcept {
-    return PackedTail::unpack(load_acquire(descriptors_[ring_slot(at.index, book_.mask())].tail));
+  [[nodiscard]] static PackedTail read_used(const PackedDescriptor* ring, Position at,
+                                            std::uint16_t mask) noexcept {
+    return PackedTail::unpack(load_acquire(ring[ring_slot(at.index, mask)].tail));
+  }
+  /// Shows the packets of what is used now, up to `most` of them, each once.
+  template <class Show>
+  void show_ahead(std::uint32_t most, Show show) noexcept {
+    if constexpr (!std::is_same_v<Show, Unseen>) {
+      const Book book = book_;
+      const PackedDescriptor* const ring = descriptors_;
+      const std::uint16_t first = used_.index;
+      std::uint32_t at = ring_distance(shown_, first);
+      if (at > book.held()) at = 0;  // they were taken unseen
+      for (const std::uint32_t end = std::min<std::uint32_t>(most, book.held()); at < end; ++at) {
+        const Position position{static_cast<std::uint16_t>(first + at)};
+        const PackedTail tail = read_used(ring, position, book.mask());
+        if (!tail.used(position.wrap(book.size()))) break;
+        if (Packet* const packet = book.peek(tail.id); packet != nullptr) show(*packet);
+      }
+      shown_ = static_cast<std::uint16_t>(first + at);
+    }
   }
 
-  template <class Show, class Sink>
-  std::uint16_t take_in_any_order(std::uint16_t count, Show show, Sink sink) noexcept {
+  /// From where the device was to the driver's end the ring names buffers in the order in which they were
+  /// offered: one that stands there twice was offered where it stands last. One whose descriptors the device
+  /// has written over, completing others first, is older than all of them. The device may have written
+  /// anything: an id decides the order alone, and is read again where it is used. The lengths, of no use out
+  /// of order, take the places.
+  template <class Take>
+  void release_as_offered(Take take) noexcept {
+    const auto place_of = [](std::uint16_t index) { return std::uint32_t{index} + 1; };
+    const auto held_at = [this](std::uint16_t index) {
+      const std::uint16_t id = read_used(descriptors_, {index}, book_.mask()).id;
+      return id <= book_.mask() && !book_.is_free(id) && book_.descriptors(id) != 0 ? &book_.entry(id)
+                                                                                    : nullptr;
+    };
+    const auto take_entry = [this, &take](Entry& entry) {
+      take(book_.leave(static_cast<std::uint16_t>(&entry - entries_.get())));
+    };
+    const std::uint16_t end = writer_.at.index;
+    for (std::uint16_t at = used_.index; at != end; ++at) {
+      if (Entry* const entry = held_at(at); entry != nullptr) entry->length = place_of(at);
+    }
+    for (std::uint32_t id = 0; id < size(); ++id) {
+      Entry& entry = book_.entry(static_cast<std::uint16_t>(id));
+      if (entry.packet != nullptr && entry.length == 0) take_entry(entry);
+    }
+    for (std::uint16_t at = used_.index; at != end; ++at) {
+      if (Entry* const entry = held_at(at); entry != nullptr && entry->length == place_of(at))
+        take_entry(*entry);
+    }
+  }
+
+  template <class Sink>
+  std::uint16_t take_in_any_order(std::uint16_t count, Sink sink) noexcept {
     Book book = book_;
     Position used = used_;
+    const PackedDescriptor* const ring = descriptors_;
     std::uint16_t found = 0;
     while (found < count) {
-      const PackedTail tail = read_used(used);
+      const PackedTail tail = read_used(ring, used, book.mask());
       if (!tail.used(used.wrap(book.size()))) break;
       Packet* const packet = book.claim(tail.id);
       if (packet == nullptr) [[unlikely]] {
@@ -224,7 +290,6 @@ class PackedRing {
       }
       const std::uint16_t descriptors = book.descriptors(tail.id);
       used.index = static_cast<std::uint16_t>(used.index + descriptors);
-      show(*packet);
       sink(packet, tail.length, descriptors);
       ++found;
     }
@@ -234,16 +299,17 @@ class PackedRing {
   }
   /// 2.8.11: the next used descriptor names the last buffer of a batch; those before it were used as well,
   /// and filled whole.
-  template <class Show, class Sink>
-  std::uint16_t take_in_order(std::uint16_t count, Show show, Sink sink) noexcept {
+  template <class Sink>
+  std::uint16_t take_in_order(std::uint16_t count, Sink sink) noexcept {
     Book book = book_;
     Position used = used_;
+    const PackedDescriptor* const ring = descriptors_;
     Batch batch = batch_;
     std::uint16_t found = 0;
     for (; found < count; ++found) {
       const std::uint16_t id = ring_slot(used.index, book.mask());
       if (batch.left == 0) {
-        const PackedTail tail = read_used(used);
+        const PackedTail tail = read_used(ring, used, book.mask());
         if (!tail.used(used.wrap(book.size()))) break;
         batch = {tail.length, 1};
         if (tail.id != id) [[unlikely]] {
@@ -260,7 +326,6 @@ class PackedRing {
       const std::uint16_t descriptors = book.descriptors(id);
       Packet* const packet = book.leave(id);
       used.index = static_cast<std::uint16_t>(used.index + descriptors);
-      show(*packet);
       sink(packet, length, descriptors);
     }
     book_ = book;
@@ -292,7 +357,8 @@ class PackedRing {
   std::unique_ptr<Entry[]> entries_;
   Book book_;
   Writer writer_;
-  Position used_;  ///< where the next used descriptor will be
+  Position used_;            ///< where the next used descriptor will be
+  std::uint16_t shown_ = 0;  ///< completions shown
   Batch batch_;
   std::uint16_t notified_ = 0;  ///< the writer's position when the device was last told, or did not ask
   bool broken_ = false;

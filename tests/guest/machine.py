@@ -23,8 +23,9 @@ import image
 from errors import HarnessError, Unavailable
 
 Iommu = Literal["intel", "virtio"]
-# What tests and demo call a NIC: QEMU's model.
-MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000-82545em": "e1000-82545em", "e1000e": "e1000e", "igb": "igb"}
+# What tests and demo call a NIC: QEMU's model. igbvf is a virtual function of an igb (sriov.py).
+MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000-82545em": "e1000-82545em", "e1000e": "e1000e", "igb": "igb",
+          "igbvf": "igb"}
 # PCI slot of the first root port; the others follow. Fixed, so that a NIC's place is known from the outside.
 FIRST_PORT_SLOT = 0x10
 # Under TCG a guest is at its init in 4 s on a free machine, and in more than a minute on one that is being built on.
@@ -65,6 +66,7 @@ class GuestConfig:
     memory: str = "1G"
     hugepages: int = 128  # of 2 MiB
     cpus: int = 2
+    icount: int | None = None  # the guest's clock counts instructions, each of 2 ** icount ns; TCG alone
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Guest:
     def __init__(self, config: GuestConfig, log_dir: Path) -> None:
         self.config = config
         self.log_dir = log_dir
-        self.accelerator = "kvm" if kvm_usable() else "tcg"
+        self.accelerator = "kvm" if kvm_usable() and config.icount is None else "tcg"
         self.boot_seconds = 0.0
         self._qemu: subprocess.Popen[bytes] | None = None
         self._commands = 0
@@ -195,6 +197,8 @@ class Guest:
             "-qmp", f"unix:{self._qmp.path}",
             "-device", iommu,
         ]
+        if config.icount is not None:
+            arguments += ["-icount", f"shift={config.icount},sleep=off"]
         for index, nic in enumerate(config.nics):
             port = f"pcie-root-port,id=rp{index},chassis={index + 1},slot={index + 1},addr=0x{FIRST_PORT_SLOT + index:x}"
             arguments += ["-device", port, "-netdev", nic.netdev.options(f"net{index}"), "-device", nic.device(index)]
@@ -248,9 +252,9 @@ class Guest:
         return self.run("dmesg").output
 
     def pci_address(self, nic: int) -> str:
-        """Where the guest sees a NIC: "0000:01:00.0"."""
+        """Where the guest sees a NIC: "0000:01:00.0". Its virtual functions come behind it."""
         port = f"/sys/bus/pci/devices/0000:00:{FIRST_PORT_SLOT + nic:02x}.0"
-        return self.text(f"cd {port} && ls -d ????:??:??.?")
+        return self.text(f"cd {port} && ls -d ????:??:??.? | head -n 1")
 
     def driver_of(self, address: str) -> str:
         """The kernel driver that a PCI device is bound to; empty if there is none."""

@@ -66,7 +66,7 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
                                     "--rxq=2",
                                     "--txq=3",
                                     "--rxd=512",
-                                    "--txd=128",
+                                    "--txd=120",
                                     "--rx-fill=96",
                                     "--burst=64",
                                     "--nb-cores=1",
@@ -89,7 +89,7 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
   EXPECT_EQ(forward.rx_queues, 2);
   EXPECT_EQ(forward.tx_queues, 3);
   EXPECT_EQ(forward.rx_ring, 512);
-  EXPECT_EQ(forward.tx_ring, 128);
+  EXPECT_EQ(forward.tx_ring, 120);
   EXPECT_EQ(forward.rx_fill, 96);
   EXPECT_EQ(forward.burst, 64);
   EXPECT_EQ(forward.forwarding_cores, 1U);
@@ -173,8 +173,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{{}, {"--forward-mode=icmpecho"}, "--forward-mode", "{io,mac,macswap,rxonly,txonly}"},
         Mistake{{}, {"--port-topology=ring"}, "--port-topology", "{paired,chained,loop}"},
         Mistake{{}, {"--rxq=0"}, "--rxq", "1 to 64"}, Mistake{{}, {"--txq=65"}, "--txq", "1 to 64"},
-        Mistake{{}, {"--rxd=100"}, "--rxd", "power of two from 8 to 32768"},
-        Mistake{{}, {"--txd=65536"}, "--txd", "power of two from 8 to 32768"},
+        Mistake{{}, {"--rxd=7"}, "--rxd", "8 to 32768"}, Mistake{{}, {"--txd=65536"}, "--txd", "8 to 32768"},
         Mistake{{}, {"--burst=513"}, "--burst", "1 to 512"}, Mistake{{}, {"--burst=-1"}, "--burst", "-1"},
         Mistake{{"-l", "0,1"}, {"--nb-cores=2"}, "--nb-cores", "1 to 1"},
         Mistake{{}, {"--stats-period=-1"}, "--stats-period", "0 to 86400"},

@@ -76,6 +76,11 @@ class Options(unittest.TestCase):
         self.assertIn("rx-checksum", done.stderr)
         self.assertIn("vnet_hdr", done.stderr)
 
+    def test_a_ring_that_the_device_lacks_is_refused_with_those_it_has(self):
+        done = run(command("--rxd=100"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("power of two up to 256", done.stderr)
+
 
 class Forwarding(unittest.TestCase):
     def check(self, stats):

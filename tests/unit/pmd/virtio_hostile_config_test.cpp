@@ -200,6 +200,22 @@ TEST(HostileRegisters, QueueSizesThatCannotBeAreRefused) {
   }
 }
 
+TEST(HostileRegisters, APackedRingOfAnySizeIsUsedUpToAPowerOfTwo) {
+  for (const std::uint16_t size : std::array<std::uint16_t, 3>{6, 60, 0x7fff}) {
+    RigConfig config;
+    config.device = with(sim::feature(VIRTIO_F_RING_PACKED));
+    Rig rig(config);
+    for (const unsigned queue : {0U, 1U, 2U}) rig.device.knobs.queue_size[queue] = size;
+    ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+    EXPECT_EQ(rig.port->info().max_rx_ring, std::bit_floor(size));
+    for (int i = 0; i < 10; ++i) expect_works(rig);
+    rig.port->stop();
+    auto wanted = rig.port_config();
+    wanted.tx[0].ring_size = size;
+    EXPECT_FAILS(rig.port->start(wanted), Errc::kBadArgument, "power of two up to");
+  }
+}
+
 TEST(HostileRegisters, SmallQueuesWork) {
   for (const std::uint16_t size : std::array<std::uint16_t, 3>{4, 8, 32}) {
     Rig rig;

@@ -21,8 +21,9 @@ constexpr std::uint64_t kHost = feature(VIRTIO_NET_F_CSUM) | feature(VIRTIO_NET_
 constexpr Offloads kReceived = Offload::kRxChecksum | Offload::kRxCoalesce | Offload::kRxCoalesceUdp;
 constexpr Offloads kSent = Offload::kTxChecksum | Offload::kTxSegment | Offload::kTxSegmentUdp;
 
-constexpr std::array<std::uint64_t, 4> kRings{0, feature(VIRTIO_F_RING_PACKED), feature(VIRTIO_F_IN_ORDER),
-                                              feature(VIRTIO_F_RING_PACKED) | feature(VIRTIO_F_IN_ORDER)};
+constexpr std::array<std::uint64_t, 4> kRingKinds{0, feature(VIRTIO_F_RING_PACKED),
+                                                  feature(VIRTIO_F_IN_ORDER),
+                                                  feature(VIRTIO_F_RING_PACKED) | feature(VIRTIO_F_IN_ORDER)};
 
 RigConfig offloading(Offloads offloads, std::uint64_t more = 0) {
   RigConfig config;
@@ -134,7 +135,7 @@ TEST(Offload, EverySubsetWorksOnEveryRing) {
   const Offload all[] = {Offload::kRxChecksum, Offload::kRxCoalesce, Offload::kRxCoalesceUdp,
                          Offload::kTxChecksum, Offload::kTxSegment,  Offload::kTxSegmentUdp,
                          Offload::kRxHash,     Offload::kRss};
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     for (std::uint32_t subset = 0; subset < 2 * (1U << std::size(all)); ++subset) {
       RigConfig config = offloading({}, ring | feature(VIRTIO_NET_F_RSS));
       config.ring_size = 16;
@@ -161,7 +162,7 @@ TEST(Offload, EverySubsetWorksOnEveryRing) {
 // --- sent ---
 
 TEST(OffloadTx, AChecksumIsAskedForInTheHeader) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     Rig rig(offloading(kSent, ring));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     const Bytes frame = ip_frame(0x0800, 200);
@@ -184,7 +185,7 @@ TEST(OffloadTx, AChecksumIsAskedForInTheHeader) {
 
 TEST(OffloadTx, SegmentsOfAChain) {
   const std::array<std::size_t, 3> lengths{100, 2000, 1500};
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     for (const std::uint16_t type : {std::uint16_t{0x0800}, std::uint16_t{0x86DD}}) {
       Rig rig(offloading(kSent, ring));
       ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
@@ -301,7 +302,7 @@ virtio_net_hdr_v1 header_of(std::uint8_t flags, std::uint8_t type = VIRTIO_NET_H
 }
 
 TEST(OffloadRx, ChecksumsAreNoted) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     for (const bool merged : {true, false}) {
       RigConfig config = offloading(Offload::kRxChecksum, ring);
       if (!merged) config.device.features &= ~feature(VIRTIO_NET_F_MRG_RXBUF);
@@ -327,7 +328,7 @@ TEST(OffloadRx, ChecksumsAreNoted) {
 }
 
 TEST(OffloadRx, CoalescedFramesComeAsChains) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     Rig rig(offloading(kReceived, ring));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     const Bytes frame = make_frame(1, 40000);
@@ -345,7 +346,7 @@ TEST(OffloadRx, CoalescedFramesComeAsChains) {
 }
 
 TEST(OffloadRx, HeadersThatCannotBeAreDroppedAndCounted) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     Rig rig(offloading(Offload::kRxChecksum | Offload::kRxCoalesce, ring));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     std::vector<virtio_net_hdr_v1> bad;
@@ -381,7 +382,7 @@ TEST(OffloadRx, WithoutOffloadsTheHeaderSaysNothing) {
 }
 
 TEST(OffloadRx, TheHashAndItsLongerHeader) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kRingKinds) {
     Rig rig(offloading(Offload::kRxHash, ring));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     const Bytes frame = make_frame(1, 300);
