@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #include "base/cpu.hpp"
 #include "pmd/port.hpp"
@@ -86,15 +87,16 @@ class RxQueue final
     while (end != out + count) {
       const auto most =
           std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - end), Base::kHarvest);
-      const std::uint16_t found = this->ring_.harvest(
-          most, [](Packet& packet) { prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted()); },
-          [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
-            Packet* const frame = take(packet, length);
-            if (frame == nullptr) [[unlikely]]
-              return;
-            bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
-            *end++ = frame;
-          });
+      const std::uint16_t found =
+          this->ring_.harvest(most, std::conditional_t<kLookAhead, Fetch, Unseen>(),
+                              [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
+                                if constexpr (!kLookAhead) Fetch()(*packet);
+                                Packet* const frame = take(packet, length);
+                                if (frame == nullptr) [[unlikely]]
+                                  return;
+                                bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
+                                *end++ = frame;
+                              });
       if (found == kBroken) [[unlikely]] {
         this->set_faulted();
         break;
@@ -118,6 +120,16 @@ class RxQueue final
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
+
+  /// Has the line on its way that the device wrote and the application reads first.
+  struct Fetch {
+    void operator()(Packet& packet) const noexcept {
+      prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted());
+    }
+  };
+  /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
+  /// to write. That pays where the frame's first line is read at once.
+  static constexpr bool kLookAhead = !F.packed || F.mergeable;
 
   /// A frame of several buffers of which some are still to come.
   struct OpenFrame {
