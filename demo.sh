@@ -1,27 +1,38 @@
 #!/usr/bin/env bash
 # Shows what spinring does: installs what is missing, builds, boots a guest with a virtual IOMMU, and lets two network
 # namespaces of this machine reach each other only through spinring-testpmd in the guest:
-#   ./demo.sh [--nic virtio|e1000|e1000e|igb] [--kernel 6.12|6.1] [--iommu intel|virtio] [--no-install]
+#   ./demo.sh [--nic virtio|e1000|e1000e|igb|igbvf] [--kernel 6.12|6.1] [--iommu intel|virtio] [--no-install]
 # Without root the frames come from this script over unix sockets instead of from namespaces.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 install=yes
-kernel=6.12
+kernel=
+nic=virtio
 arguments=()
 while [ $# -gt 0 ]; do
   case $1 in
     --no-install) install= ;;
     --nic | --kernel | --iommu)
       [ $# -ge 2 ] || { echo "demo.sh: $1 needs a value" >&2 && exit 2; }
-      if [ "$1" = --kernel ]; then kernel=$2; fi
-      arguments+=("$1" "$2") && shift
+      case $1 in
+        --kernel) kernel=$2 ;;
+        *) arguments+=("$1" "$2") ;;
+      esac
+      if [ "$1" = --nic ]; then nic=$2; fi
+      shift
       ;;
     -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) echo "demo.sh: unknown argument $1; see ./demo.sh --help" >&2 && exit 2 ;;
   esac
   shift
 done
+
+# A virtual function needs its owner's driver in the guest's kernel.
+if [ -z "$kernel" ]; then
+  kernel=6.12
+  if [ "$nic" = igbvf ]; then kernel=6.12-full; fi
+fi
 
 SECONDS=0
 say() { printf '[%5d s] %s\n' "$SECONDS" "$*"; }
@@ -36,4 +47,4 @@ ninja -C build/demo apps/testpmd/spinring-testpmd | tail -n 1
 say "the guest's kernel"
 config/fetch_kernels.sh "$kernel"
 exec python3 tests/guest/demo.py --program build/demo/apps/testpmd/spinring-testpmd --logs build/demo/guest \
-  --elapsed "$SECONDS" ${arguments[@]+"${arguments[@]}"}
+  --kernel "$kernel" --elapsed "$SECONDS" ${arguments[@]+"${arguments[@]}"}

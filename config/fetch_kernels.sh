@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fetches the guest kernels from Debian's archive and unpacks them, installing nothing:
-#   fetch_kernels.sh [--update] [SERIES...]        (default: 6.1 6.12)
-# A series is what the package's version begins with: bookworm carries 6.1, bookworm-backports 6.12. Each goes to
+#   fetch_kernels.sh [--update] [SERIES...]        (default: 6.1 6.12 6.12-full)
+# A series is what the package's version begins with: bookworm carries 6.1, bookworm-backports 6.12. SERIES-full is the
+# flavour with every driver: a NIC's virtual functions need the one of their physical function. Each goes to
 #   $CACHE/kernels/SERIES/{vmlinuz,modules/,release}
 # where CACHE is $SPINRING_CACHE, else $XDG_CACHE_HOME/spinring, else ~/.cache/spinring. What is there already is left
 # alone unless --update is given. Needs no root when apt's lists know the packages.
@@ -12,9 +13,15 @@ cache=${SPINRING_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/spinring}/kernels
 say() { echo "fetch_kernels.sh: $*" >&2; }
 
 # "PACKAGE VERSION" of the newest kernel of a series. The meta package's newest record of that series names it, so no
-# ABI number is written down here. The -cloud- flavour is half the size, and has VFIO and the virtual IOMMUs' drivers.
+# ABI number is written down here. The -cloud- flavour is a third of the size, and has VFIO and the virtual IOMMUs' drivers.
+meta_package() {
+  case "$1" in
+    *-full) echo linux-image-amd64 ;;
+    *) echo linux-image-cloud-amd64 ;;
+  esac
+}
 kernel_package() {
-  apt-cache show linux-image-cloud-amd64 2>/dev/null | awk -v series="$1" '
+  apt-cache show "$(meta_package "$1")" 2>/dev/null | awk -v series="${1%-full}" '
     /^Version: / { version = $2 }
     /^Depends: / { if (index(version, series ".") == 1) { sub(/,$/, "", $2); print $2, version; exit } }'
 }
@@ -24,7 +31,7 @@ fetch() {
   read -r package version < <(kernel_package "$series") || true
   if [ -z "${package:-}" ]; then
     if [ -n "${refreshed:-}" ]; then
-      say "apt knows no linux-image-cloud-amd64 of series $series: add the suite that has it, or run apt-get update"
+      say "apt knows no $(meta_package "$series") of series ${series%-full}: add the suite that has it, or run apt-get update"
       return 1
     fi
     refreshed=yes
@@ -61,7 +68,7 @@ for argument; do
     *) series+=("$argument") ;;
   esac
 done
-[ ${#series[@]} -gt 0 ] || series=(6.1 6.12)
+[ ${#series[@]} -gt 0 ] || series=(6.1 6.12 6.12-full)
 
 mkdir -p "$cache"
 exec 9>"$cache/.lock"

@@ -8,6 +8,7 @@
 #include "pmd/e1000/device.hpp"
 #include "pmd/e1000/models.hpp"
 #include "pmd/e1000/port.hpp"
+#include "pmd/e1000/vf_device.hpp"
 #include "pmd/errors.hpp"
 #include "pmd/virtio/pci_transport.hpp"
 #include "pmd/virtio/port.hpp"
@@ -32,9 +33,10 @@ Result<std::unique_ptr<AnyPort>> open_virtio_net(std::unique_ptr<PciFunction> fu
   return open_virtio(virtio::PciTransport::create(std::move(function)), memory);
 }
 
-template <const e1000::Model& kModel>
+/// `Kind`: e1000::Device or e1000::VfDevice.
+template <class Kind, const e1000::Model& kModel>
 Result<std::unique_ptr<AnyPort>> open_e1000(std::unique_ptr<PciFunction> function, mempool::Memory& memory) {
-  auto device = e1000::Device::open(std::move(function), kModel);
+  auto device = Kind::open(std::move(function), kModel);
   if (!device) return fail(std::move(device));
   return std::make_unique<e1000::E1000Port<SpinringPackets>>(std::move(*device), memory);
 }
@@ -49,11 +51,12 @@ struct Row {
 constexpr std::array kDevices{
     Row{0x1AF4, 0x1041, open_virtio_net},  // virtio 1.2, 4.1.2: 0x1040 + device type 1
     Row{0x1AF4, 0x1000, open_virtio_net},  // transitional network device, driven in its modern mode
-    Row{0x8086, 0x100E, open_e1000<e1000::k82540em>},
-    Row{0x8086, 0x100C, open_e1000<e1000::k82544gc>},
-    Row{0x8086, 0x100F, open_e1000<e1000::k82545em>},
-    Row{0x8086, 0x10D3, open_e1000<e1000::k82574l>},
-    Row{0x8086, 0x10C9, open_e1000<e1000::k82576eb>},
+    Row{0x8086, 0x100E, open_e1000<e1000::Device, e1000::k82540em>},
+    Row{0x8086, 0x100C, open_e1000<e1000::Device, e1000::k82544gc>},
+    Row{0x8086, 0x100F, open_e1000<e1000::Device, e1000::k82545em>},
+    Row{0x8086, 0x10D3, open_e1000<e1000::Device, e1000::k82574l>},
+    Row{0x8086, 0x10C9, open_e1000<e1000::Device, e1000::k82576eb>},
+    Row{0x8086, 0x10CA, open_e1000<e1000::VfDevice, e1000::k82576vf>},
 };
 
 }  // namespace
@@ -69,7 +72,7 @@ Result<std::unique_ptr<AnyPort>> open_port(std::unique_ptr<PciFunction> function
     return fail(
         Errc::kUnknownDevice, fmt::format("opening {:04x}:{:04x}", vendor, device), function->name(), 0,
         "Devices that spinring drives: virtio-net (1af4:1041, 1af4:1000), e1000 (8086:100e, 100c, 100f), "
-        "e1000e (8086:10d3), igb (8086:10c9)");
+        "e1000e (8086:10d3), igb (8086:10c9) and its virtual functions (8086:10ca)");
   }
   return row->open(std::move(function), memory);
 }

@@ -11,6 +11,7 @@
 #include "base/log.hpp"
 #include "base/time.hpp"
 #include "mempool/packet.hpp"
+#include "pmd/e1000/addresses.hpp"
 #include "pmd/e1000/dump.hpp"
 #include "pmd/e1000/nvm.hpp"
 #include "pmd/e1000/phy.hpp"
@@ -23,8 +24,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint64_t kRegisterBytes = 128 << 10;  // [8254x] 4.1.1: BAR 0
-constexpr std::uint16_t kMinRing = 8;                // RDLEN counts in 128 bytes
+constexpr std::uint16_t kMinRing = 8;  // RDLEN counts in 128 bytes
 constexpr std::uint16_t kMaxRing = 4096;
 constexpr std::uint16_t kDefaultRing = 512;
 constexpr std::uint16_t kDescriptorBytes = 16;
@@ -74,28 +74,30 @@ bool needs_rss(const StartRequest& request) noexcept {
          request.offloads.has(Offload::kRxHash);
 }
 
-bool is_unicast(const MacAddress& mac) noexcept {
-  return (mac[0] & 1U) == 0 && std::any_of(mac.begin(), mac.end(), [](auto byte) { return byte != 0; });
-}
-
 }  // namespace
 
 std::uint32_t rx_notes(Offloads offloads) noexcept { return bits_of(kRxMeanings, offloads); }
 std::uint32_t tx_offloads(Offloads offloads) noexcept { return bits_of(kTxMeanings, offloads); }
 
-Result<Device> Device::open(std::unique_ptr<PciFunction> function, const Model& model) {
-  auto registers = function->bar(0);
+Result<RegisterBlock*> Device::take(PciFunction& function, const Model& model) {
+  auto registers = function.bar(0);
   if (!registers) return fail(std::move(registers));
-  if ((*registers)->size() < kRegisterBytes) {
-    return fail(Errc::kBadDevice, fmt::format("BAR 0 of {} bytes", (*registers)->size()), function->name(), 0,
-                fmt::format("{} has {} bytes of registers", model.name, kRegisterBytes));
+  if ((*registers)->size() < model.family->register_bytes) {
+    return fail(Errc::kBadDevice, fmt::format("BAR 0 of {} bytes", (*registers)->size()), function.name(), 0,
+                fmt::format("{} has {} bytes of registers", model.name, model.family->register_bytes));
   }
   // QUIRK(QEMU): the e1000 models ignore CTRL.RST, so what a former driver wrote is left to the bus's reset.
-  if (auto done = function->reset(); !done) log(LogLevel::kInfo, done.error().message());
-  Device device(std::move(function), model, **registers);
-  if (auto done = device.reset(); !done) return fail(std::move(done));
-  if (auto done = device.read_address(); !done) return fail(std::move(done));
-  device.describe();
+  if (auto done = function.reset(); !done) log(LogLevel::kInfo, done.error().message());
+  return *registers;
+}
+
+Result<std::unique_ptr<Device>> Device::open(std::unique_ptr<PciFunction> function, const Model& model) {
+  auto registers = take(*function, model);
+  if (!registers) return fail(std::move(registers));
+  std::unique_ptr<Device> device(new Device(std::move(function), model, **registers));
+  if (auto done = device->reset(); !done) return fail(std::move(done));
+  if (auto done = device->read_address(); !done) return fail(std::move(done));
+  device->describe();
   return device;
 }
 
@@ -105,7 +107,7 @@ void Device::describe() {
   info_.driver = model_->name;
   info_.iommu_group = function_->iommu_group();
   info_.numa_node = function_->numa_node();
-  info_.max_rx_queues = of.queues;
+  info_.max_rx_queues = of.rss.entries == 0 ? std::uint16_t{1} : of.queues;
   info_.max_tx_queues = of.queues;
   info_.max_rx_ring = kMaxRing;
   info_.max_tx_ring = kMaxRing;
@@ -114,7 +116,9 @@ void Device::describe() {
   info_.rss_table = of.rss.entries;
 }
 
-Result<void> Device::check() const {
+Result<void> Device::check() { return check_there(); }
+
+Result<void> Device::check_there() const {
   if (mmio::read<Status>(*registers_).raw != Status::kGone) return {};
   return fail(Errc::kRemoved, "reading STATUS", name(), 0, "The device was unplugged or its bus is down");
 }
@@ -186,6 +190,7 @@ std::uint16_t Device::rx_buffer(std::uint32_t room) const noexcept {
   if (family().queue_enable && room >= kStep) {
     return static_cast<std::uint16_t>(std::min<std::uint32_t>(room / kStep * kStep, kBufferSizes[0].bytes));
   }
+  if (family().virtual_function) return 0;  // RCTL.BSIZE is the physical function's
   const auto* const fits = std::find_if(kBufferSizes.begin(), kBufferSizes.end(),
                                         [&](const BufferSize& size) { return size.bytes <= room; });
   return fits == kBufferSizes.end() ? std::uint16_t{0} : fits->bytes;
@@ -195,11 +200,6 @@ Result<void> Device::check_request(const StartRequest& request) const {
   if (const Offloads more = request.offloads.without(info_.offloads); !more.empty()) {
     return fail(Errc::kUnsupported, "offloads " + to_string(more), name(), 0,
                 "The device offers: " + to_string(info_.offloads));
-  }
-  // [8254x] 13.4.1: CTRL.VME is for both directions.
-  if (request.offloads.has(Offload::kTxVlanInsert) && !request.offloads.has(Offload::kRxVlanStrip)) {
-    return fail(Errc::kUnsupported, "offload tx-vlan-insert without rx-vlan-strip", name(), 0,
-                "The device inserts VLAN tags only while it strips them as well: ask for both");
   }
   const std::vector<std::uint16_t>& table = request.rss.table;
   if (needs_rss(request) && !table.empty() &&
@@ -218,6 +218,11 @@ Result<void> Device::check_request(const StartRequest& request) const {
 
 Result<void> Device::prepare(const StartRequest& request) {
   if (auto ok = check_request(request); !ok) return ok;
+  // [8254x] 13.4.1: CTRL.VME is for both directions.
+  if (request.offloads.has(Offload::kTxVlanInsert) && !request.offloads.has(Offload::kRxVlanStrip)) {
+    return fail(Errc::kUnsupported, "offload tx-vlan-insert without rx-vlan-strip", name(), 0,
+                "The device inserts VLAN tags only while it strips them as well: ask for both");
+  }
   if (auto done = reset(); !done) return done;
   running_ = true;
   promiscuous_ = request.promiscuous;
@@ -329,7 +334,7 @@ Result<Doorbell> Device::enable_queue(std::uint64_t base, const Ring& ring, std:
 }
 
 Result<Doorbell> Device::enable_rx(std::uint16_t index, const Ring& ring, std::uint16_t buffer) {
-  const std::uint64_t base = family().rx_base + std::uint64_t{index} * family().queue_stride;
+  const std::uint64_t base = rx_block(index);
   if (family().queue_enable) {
     // BSIZEPACKET 0: RCTL.BSIZE holds.
     mmio::write(*registers_,
@@ -341,7 +346,7 @@ Result<Doorbell> Device::enable_rx(std::uint16_t index, const Ring& ring, std::u
 }
 
 Result<Doorbell> Device::enable_tx(std::uint16_t index, const Ring& ring) {
-  return enable_queue(family().tx_base + std::uint64_t{index} * family().queue_stride, ring, family().txdctl);
+  return enable_queue(tx_block(index), ring, family().txdctl);
 }
 
 Result<void> Device::run() {
@@ -367,7 +372,7 @@ std::vector<RegisterDump> Device::registers(std::uint16_t rx_queues, std::uint16
   return dump(*registers_, family(), rx_queues, tx_queues);
 }
 
-LinkState Device::link() const {
+LinkState Device::link() {
   const Status status = mmio::read<Status>(*registers_);
   if (status.raw == Status::kGone || Status::kLu.get(status) == 0) return {};
   constexpr std::array<std::uint32_t, 4> kSpeeds{10, 100, 1000, 1000};

@@ -37,11 +37,16 @@ struct Ring {
 [[nodiscard]] std::uint32_t tx_offloads(Offloads offloads) noexcept;
 
 /// A NIC of the e1000 family without its packets: reset, NVM, PHY, link, filters, queue registers. The port
-/// puts queues of some packet type on it. Control thread only.
+/// puts queues of some packet type on it. A virtual function (VfDevice) shares the queues, and asks the
+/// physical function for the rest. Control thread only.
 class Device {
  public:
   /// Takes the device into a known state (reset) and reads what it is.
-  [[nodiscard]] static Result<Device> open(std::unique_ptr<PciFunction> function, const Model& model);
+  [[nodiscard]] static Result<std::unique_ptr<Device>> open(std::unique_ptr<PciFunction> function,
+                                                            const Model& model);
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
 
   [[nodiscard]] const PortInfo& info() const noexcept { return info_; }
   [[nodiscard]] const Family& family() const noexcept { return *model_->family; }
@@ -60,58 +65,55 @@ class Device {
 
   /// Start, first half: reset, and all but queues; bus mastering is on. [8254x] 14.3 and 14.4, [82574] 4.6,
   /// [82576] 4.5.
-  [[nodiscard]] Result<void> prepare(const StartRequest& request);
+  [[nodiscard]] virtual Result<void> prepare(const StartRequest& request);
   /// The queue's ring; empty. Returns its tail register.
   [[nodiscard]] Result<Doorbell> enable_rx(std::uint16_t index, const Ring& ring, std::uint16_t buffer);
   [[nodiscard]] Result<Doorbell> enable_tx(std::uint16_t index, const Ring& ring);
   /// Start, second half: receives and sends from here on. The rings are still empty.
-  [[nodiscard]] Result<void> run();
+  [[nodiscard]] virtual Result<void> run();
   /// Stops all DMA: reset, bus mastering off. Idempotent.
-  void stop() noexcept;
+  virtual void stop() noexcept;
 
-  /// An error if the device has gone.
-  [[nodiscard]] Result<void> check() const;
-  [[nodiscard]] LinkState link() const;
+  /// An error if the device has gone, or has lost what start() told it.
+  [[nodiscard]] virtual Result<void> check();
+  [[nodiscard]] virtual LinkState link();
   /// The device's counters since prepare(); those of the last run once it is stopped.
-  [[nodiscard]] std::vector<NamedStat> extended_stats();
+  [[nodiscard]] virtual std::vector<NamedStat> extended_stats();
   [[nodiscard]] std::vector<RegisterDump> registers(std::uint16_t rx_queues, std::uint16_t tx_queues) const;
   /// Readable when the link may have changed; -1: the bus delivers no interrupts.
-  [[nodiscard]] int link_event_fd() const noexcept;
-  void acknowledge_link_event() noexcept;
+  [[nodiscard]] virtual int link_event_fd() const noexcept;
+  virtual void acknowledge_link_event() noexcept;
   [[nodiscard]] int removal_fd() const noexcept { return function_->removal_fd(); }
 
-  [[nodiscard]] Result<void> set_promiscuous(bool on);
-  [[nodiscard]] Result<void> set_all_multicast(bool on);
-  [[nodiscard]] Result<void> set_mac(const MacAddress& mac);
-  [[nodiscard]] Result<void> set_mac_filter(std::span<const MacAddress> addresses);
-  [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on);
+  [[nodiscard]] virtual Result<void> set_promiscuous(bool on);
+  [[nodiscard]] virtual Result<void> set_all_multicast(bool on);
+  [[nodiscard]] virtual Result<void> set_mac(const MacAddress& mac);
+  [[nodiscard]] virtual Result<void> set_mac_filter(std::span<const MacAddress> addresses);
+  [[nodiscard]] virtual Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on);
 
- private:
+ protected:
   Device(std::unique_ptr<PciFunction> function, const Model& model, RegisterBlock& registers)
-      : function_(std::move(function)), model_(&model), registers_(&registers) {}
+      : function_(std::move(function)),
+        model_(&model),
+        registers_(&registers),
+        statistics_(model.family->statistics) {}
 
-  // device.cpp
+  /// BAR 0, after the bus has reset the function.
+  [[nodiscard]] static Result<RegisterBlock*> take(PciFunction& function, const Model& model);
   [[nodiscard]] Result<void> check_request(const StartRequest& request) const;
-  [[nodiscard]] Result<void> reset();
-  void quiesce();
-  [[nodiscard]] Result<void> read_address();
-  void describe();
-  [[nodiscard]] Result<void> start_link();
-  void set_up_receive(const StartRequest& request);
-  void set_up_rss(const StartRequest& request);
-  void set_up_transmit();
-  [[nodiscard]] Result<Doorbell> enable_queue(std::uint64_t base, const Ring& ring, std::uint32_t control);
-  [[nodiscard]] const std::string& name() const noexcept { return function_->name(); }
-
-  // interrupts.cpp
-  [[nodiscard]] Result<void> arm_link_event();
-  [[nodiscard]] Result<bool> uses_msix();
-
-  // filters.cpp
   [[nodiscard]] Result<void> check_running(const char* what) const;
-  void clear_filters();
-  void write_address(std::uint64_t index, const MacAddress& mac, bool valid);
-  void apply_promiscuity();
+  /// The VLAN exists, and the port was started with a filter.
+  [[nodiscard]] Result<void> check_vlan(std::uint16_t vlan_id) const;
+  /// Offset of the queue's registers.
+  [[nodiscard]] std::uint64_t rx_block(std::uint16_t index) const noexcept {
+    return family().rx_base + std::uint64_t{index} * family().queue_stride;
+  }
+  [[nodiscard]] std::uint64_t tx_block(std::uint16_t index) const noexcept {
+    return family().tx_base + std::uint64_t{index} * family().queue_stride;
+  }
+  void describe();
+  [[nodiscard]] Result<void> check_there() const;
+  [[nodiscard]] const std::string& name() const noexcept { return function_->name(); }
 
   std::unique_ptr<PciFunction> function_;
   const Model* model_;
@@ -123,6 +125,26 @@ class Device {
   bool promiscuous_ = false;
   bool all_multicast_ = false;
   bool vlan_filter_ = false;
+
+ private:
+  // device.cpp
+  [[nodiscard]] Result<void> reset();
+  void quiesce();
+  [[nodiscard]] Result<void> read_address();
+  [[nodiscard]] Result<void> start_link();
+  void set_up_receive(const StartRequest& request);
+  void set_up_rss(const StartRequest& request);
+  void set_up_transmit();
+  [[nodiscard]] Result<Doorbell> enable_queue(std::uint64_t base, const Ring& ring, std::uint32_t control);
+
+  // interrupts.cpp
+  [[nodiscard]] Result<void> arm_link_event();
+  [[nodiscard]] Result<bool> uses_msix();
+
+  // filters.cpp
+  void clear_filters();
+  void write_address(std::uint64_t index, const MacAddress& mac, bool valid);
+  void apply_promiscuity();
 };
 
 }  // namespace spinring::pmd::e1000

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "pmd/e1000/registers.hpp"
+#include "pmd/e1000/vf_registers.hpp"
 
 namespace spinring::pmd::e1000 {
 namespace {
@@ -18,11 +19,11 @@ struct NamedField {
 
 /// A register of the list. `where`: the families that have it, by the features that say so.
 struct Row {
-  enum class Where : std::uint8_t { kAll, kExpress, k82574, k82576 };
+  enum class Where : std::uint8_t { kAll, kPhysical, kVirtual, kExpress, k82574, k82576 };
   std::string_view name;
   std::uint64_t offset;
   std::span<const NamedField> fields;
-  Where where = Where::kAll;
+  Where where = Where::kPhysical;
 };
 
 template <class Reg, unsigned Hi, unsigned Lo>
@@ -59,14 +60,16 @@ constexpr std::array kRxcsum{field("IPOFL", Rxcsum::kIpofl), field("TUOFL", Rxcs
 constexpr std::array kRfctl{field("EXSTEN", Rfctl::kExsten)};
 constexpr std::array kMrqc{field("ENABLE", Mrqc::kEnable), field("FIELDS", Mrqc::kFields)};
 constexpr std::array kRah{field("AV", Rah::kAv)};
+constexpr std::array kVtIvarMisc{field("VECTOR", vf::IvarMisc::kVector),
+                                 field("VALID", vf::IvarMisc::kValid)};
 constexpr std::array kSrrctl{field("BSIZEPACKET", queue::Srrctl::kBsizepacket),
                              field("DESCTYPE", queue::Srrctl::kDesctype)};
 constexpr std::array kDctl{field("ENABLE", queue::Dctl::kEnable)};
 
 using Where = Row::Where;
 constexpr std::array kRegisters{
-    Row{"CTRL", Ctrl::kOffset, kCtrl},
-    Row{"STATUS", Status::kOffset, kStatus},
+    Row{"CTRL", Ctrl::kOffset, kCtrl, Where::kAll},
+    Row{"STATUS", Status::kOffset, kStatus, Where::kAll},
     Row{"EECD", Eecd::kOffset, kEecd},
     Row{"CTRL_EXT", CtrlExt::kOffset, kCtrlExt},
     Row{"FCAL", Fcal::kOffset, {}},
@@ -91,6 +94,11 @@ constexpr std::array kRegisters{
     Row{"MRQC", Mrqc::kOffset, kMrqc, Where::kExpress},
     Row{"RAL0", Ral::kOffset, {}},
     Row{"RAH0", Rah::kOffset, kRah},
+    Row{"VTFRTIMER", vf::Frtimer::kOffset, {}, Where::kVirtual},
+    Row{"VTEIMS", Eims::kOffset, {}, Where::kVirtual},
+    Row{"VTIVAR", vf::Ivar0::kOffset, {}, Where::kVirtual},
+    Row{"VTIVAR_MISC", vf::IvarMisc::kOffset, kVtIvarMisc, Where::kVirtual},
+    Row{"PSRTYPE", vf::Psrtype::kOffset, {}, Where::kVirtual},
 };
 /// Of each queue, behind "R" or "T".
 constexpr std::array kQueueRegisters{
@@ -103,12 +111,16 @@ bool has(const Family& family, Where where) noexcept {
   switch (where) {
     case Where::kAll:
       return true;
+    case Where::kPhysical:
+      return !family.virtual_function;
+    case Where::kVirtual:
+      return family.virtual_function;
     case Where::kExpress:
-      return family.express;
+      return family.express && !family.virtual_function;
     case Where::k82574:
       return family.extended_rx;
     case Where::k82576:
-      return family.queue_enable;
+      return family.queue_enable && !family.virtual_function;
   }
   return false;
 }

@@ -2,21 +2,12 @@
 
 #include <fmt/format.h>
 
+#include "pmd/e1000/addresses.hpp"
 #include "pmd/e1000/device.hpp"
 #include "pmd/e1000/registers.hpp"
 #include "pmd/errors.hpp"
 
 namespace spinring::pmd::e1000 {
-namespace {
-
-/// [8254x] 13.5.1 with RCTL.MO 0: bits 47:36 of the address, as it goes over the wire.
-constexpr std::uint32_t multicast_hash(const MacAddress& mac) noexcept {
-  return (static_cast<std::uint32_t>(mac[4]) >> 4 | static_cast<std::uint32_t>(mac[5]) << 4) & 0xFFFU;
-}
-
-constexpr bool is_multicast(const MacAddress& mac) noexcept { return (mac[0] & 1U) != 0; }
-
-}  // namespace
 
 Result<void> Device::check_running(const char* what) const {
   if (running_) return {};
@@ -64,7 +55,7 @@ Result<void> Device::set_all_multicast(bool on) {
 
 Result<void> Device::set_mac(const MacAddress& mac) {
   if (auto ok = check_running("set the MAC address"); !ok) return ok;
-  if (is_multicast(mac) || mac == MacAddress{}) {
+  if (!is_unicast(mac)) {
     return fail(Errc::kBadArgument, "set the MAC address to " + to_string(mac), name(), 0,
                 "A port's address is a unicast one");
   }
@@ -96,14 +87,19 @@ Result<void> Device::set_mac_filter(std::span<const MacAddress> addresses) {
   return {};
 }
 
-Result<void> Device::set_vlan_filter(std::uint16_t vlan_id, bool on) {
-  if (auto ok = check_running("set the VLAN filter"); !ok) return ok;
+Result<void> Device::check_vlan(std::uint16_t vlan_id) const {
   constexpr std::uint16_t kMaxVlan = 4095;
   if (vlan_id > kMaxVlan) return fail(Errc::kBadArgument, fmt::format("VLAN {}", vlan_id), name());
   if (!vlan_filter_) {
     return fail(Errc::kBadState, "set the VLAN filter", name(), 0,
                 "The port was started without a VLAN filter (PortConfig::vlan_filter)");
   }
+  return {};
+}
+
+Result<void> Device::set_vlan_filter(std::uint16_t vlan_id, bool on) {
+  if (auto ok = check_running("set the VLAN filter"); !ok) return ok;
+  if (auto ok = check_vlan(vlan_id); !ok) return ok;
   const std::uint64_t base = std::uint64_t{vlan_id} / 32 * 4;
   const std::uint32_t bit = 1U << vlan_id % 32;
   const std::uint32_t word = mmio::read<Vfta>(*registers_, base).raw;

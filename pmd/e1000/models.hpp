@@ -2,8 +2,10 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
+#include "pmd/e1000/statistics.hpp"
 #include "pmd/offload.hpp"
 
 /// What differs between the devices of the family, as data: the driver asks a trait, never a device id.
@@ -29,9 +31,10 @@ struct NvmLayout {
 
 /// How a cause that is no queue's finds its MSI-X vector.
 enum class MsixRoute : std::uint8_t {
-  kNone,   ///< no MSI-X
-  k82574,  ///< [82574] 10.2.4.9 IVAR
-  k82576,  ///< [82576] 8.8.14 IVAR_MISC
+  kNone,     ///< no MSI-X
+  k82574,    ///< [82574] 10.2.4.9 IVAR
+  k82576,    ///< [82576] 8.8.14 IVAR_MISC
+  k82576Vf,  ///< [82576] 8.14: VTIVAR_MISC, for the mailbox alone
 };
 
 /// How RSS is told to the device.
@@ -50,14 +53,16 @@ struct RssLayout {
 /// A generation of devices with one register model.
 struct Family {
   std::string_view name;
+  std::uint32_t register_bytes;  ///< of BAR 0
   RxFormat rx;
   TxFormat tx;
   std::uint32_t rx_base;       ///< register block of RX queue 0
   std::uint32_t tx_base;       ///< of TX queue 0
   std::uint32_t queue_stride;  ///< bytes to the next queue's
-  std::uint16_t queues;        ///< in each direction
+  std::uint16_t queues;        ///< in each direction; without RSS only the first one receives
   bool queue_enable;           ///< queues have an ENABLE bit, SRRCTL and RLPML ([82576])
   bool express;                ///< PCI Express: master disable, DRV_LOAD
+  bool virtual_function;       ///< no MAC, PHY, NVM or filters of its own: the physical function has them
   bool extended_rx;            ///< RFCTL.EXSTEN chooses the descriptors
   MsixRoute msix;
   NvmLayout nvm;
@@ -68,6 +73,7 @@ struct Family {
   std::uint16_t max_mtu;
   RssLayout rss;
   Offloads offloads;
+  std::span<const StatRegister> statistics;
 };
 
 /// One device: what a row of the table in pmd/open.cpp points to.
@@ -79,6 +85,7 @@ struct Model {
 /// 82540EM, 82544GC, 82545EM.
 inline constexpr Family k8254x{
     .name = "8254x",
+    .register_bytes = 128 << 10,
     .rx = RxFormat::kLegacy,
     .tx = TxFormat::kLegacy,
     .rx_base = 0x2800,
@@ -87,6 +94,7 @@ inline constexpr Family k8254x{
     .queues = 1,
     .queue_enable = false,
     .express = false,
+    .virtual_function = false,
     .extended_rx = false,
     .msix = MsixRoute::kNone,
     .nvm = {.done = 1U << 4, .address_shift = 8},
@@ -98,11 +106,13 @@ inline constexpr Family k8254x{
     .rss = {},
     .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
                 Offload::kTxIpChecksum | Offload::kTxSegment,
+    .statistics = kStatRegisters,
 };
 
 /// 82574L.
 inline constexpr Family k82574{
     .name = "82574",
+    .register_bytes = 128 << 10,
     .rx = RxFormat::kExtended,
     .tx = TxFormat::kLegacy,
     .rx_base = 0x2800,
@@ -111,6 +121,7 @@ inline constexpr Family k82574{
     .queues = 2,
     .queue_enable = false,
     .express = true,
+    .virtual_function = false,
     .extended_rx = true,
     .msix = MsixRoute::k82574,
     .nvm = {.done = 1U << 1, .address_shift = 2},
@@ -129,11 +140,13 @@ inline constexpr Family k82574{
     .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
                 Offload::kTxIpChecksum | Offload::kTxSegment | Offload::kRxChecksum | Offload::kRxHash |
                 Offload::kRss,
+    .statistics = kStatRegisters,
 };
 
 /// 82576.
 inline constexpr Family k82576{
     .name = "82576",
+    .register_bytes = 128 << 10,
     .rx = RxFormat::kExtended,
     .tx = TxFormat::kAdvanced,
     .rx_base = 0xC000,
@@ -142,6 +155,7 @@ inline constexpr Family k82576{
     .queues = 8,
     .queue_enable = true,
     .express = true,
+    .virtual_function = false,
     .extended_rx = false,
     .msix = MsixRoute::k82576,
     .nvm = {.done = 1U << 1, .address_shift = 2},
@@ -162,6 +176,35 @@ inline constexpr Family k82576{
     .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
                 Offload::kTxIpChecksum | Offload::kTxSegment | Offload::kRxChecksum | Offload::kRxHash |
                 Offload::kRss,
+    .statistics = kStatRegisters,
+};
+
+/// A virtual function of the 82576: [82576] 7.8 and 8.14. Its registers are those of the 82576's queues, at
+/// the places that the 82575 had them.
+inline constexpr Family k82576Vf{
+    .name = "82576 VF",
+    .register_bytes = 16 << 10,
+    .rx = RxFormat::kExtended,
+    .tx = TxFormat::kAdvanced,
+    .rx_base = 0x2800,
+    .tx_base = 0x3800,
+    .queue_stride = 0x100,
+    .queues = 2,
+    .queue_enable = true,
+    .express = true,
+    .virtual_function = true,
+    .extended_rx = false,
+    .msix = MsixRoute::k82576Vf,
+    .nvm = {},
+    .receive_addresses = 0,
+    .txdctl = 0,
+    .tipg = 0,
+    .segments_ipv6 = true,
+    .max_mtu = 9216,
+    .rss = {},
+    .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
+                Offload::kTxIpChecksum | Offload::kTxSegment | Offload::kRxChecksum,
+    .statistics = kVfStatRegisters,
 };
 
 inline constexpr Model k82540em{"e1000 (82540EM)", &k8254x};
@@ -169,5 +212,6 @@ inline constexpr Model k82544gc{"e1000 (82544GC)", &k8254x};
 inline constexpr Model k82545em{"e1000 (82545EM)", &k8254x};
 inline constexpr Model k82574l{"e1000e (82574L)", &k82574};
 inline constexpr Model k82576eb{"igb (82576)", &k82576};
+inline constexpr Model k82576vf{"igbvf (82576 VF)", &k82576Vf};
 
 }  // namespace spinring::pmd::e1000

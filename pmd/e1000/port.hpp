@@ -20,10 +20,11 @@ namespace spinring::pmd::e1000 {
 template <PacketPool Packets>
 class E1000Port final : public BasicPort<Packets> {
  public:
-  E1000Port(Device device, mempool::Memory& memory) : memory_(&memory), device_(std::move(device)) {}
+  E1000Port(std::unique_ptr<Device> device, mempool::Memory& memory)
+      : memory_(&memory), device_(std::move(device)) {}
   ~E1000Port() override { stop(); }
 
-  [[nodiscard]] const PortInfo& info() const noexcept override { return device_.info(); }
+  [[nodiscard]] const PortInfo& info() const noexcept override { return device_->info(); }
 
   [[nodiscard]] Result<void> start(const PortConfig<Packets>& config) override {
     if (started_) return fail(Errc::kBadState, "starting a port that runs", info().name, 0, "Stop it first");
@@ -41,7 +42,7 @@ class E1000Port final : public BasicPort<Packets> {
 
   void stop() noexcept override {
     if (!std::exchange(started_, false)) return;
-    device_.stop();
+    device_->stop();
     // The device no longer writes: what it held returns to the caches. Statistics are kept.
     for (auto& queue : rx_) queue->give_back();
     for (auto& queue : tx_) queue->give_back();
@@ -67,25 +68,25 @@ class E1000Port final : public BasicPort<Packets> {
     return queue < tx_.size() ? tx_[queue]->stats() : TxStats{};
   }
 
-  [[nodiscard]] std::vector<NamedStat> extended_stats() override { return device_.extended_stats(); }
+  [[nodiscard]] std::vector<NamedStat> extended_stats() override { return device_->extended_stats(); }
   [[nodiscard]] std::vector<RegisterDump> registers() override {
-    return device_.registers(static_cast<std::uint16_t>(rx_.size()), static_cast<std::uint16_t>(tx_.size()));
+    return device_->registers(static_cast<std::uint16_t>(rx_.size()), static_cast<std::uint16_t>(tx_.size()));
   }
 
-  [[nodiscard]] LinkState link() override { return device_.link(); }
-  [[nodiscard]] int link_event_fd() const noexcept override { return device_.link_event_fd(); }
-  void acknowledge_link_event() noexcept override { device_.acknowledge_link_event(); }
-  [[nodiscard]] int removal_fd() const noexcept override { return device_.removal_fd(); }
-  [[nodiscard]] Result<void> check() override { return device_.check(); }
+  [[nodiscard]] LinkState link() override { return device_->link(); }
+  [[nodiscard]] int link_event_fd() const noexcept override { return device_->link_event_fd(); }
+  void acknowledge_link_event() noexcept override { device_->acknowledge_link_event(); }
+  [[nodiscard]] int removal_fd() const noexcept override { return device_->removal_fd(); }
+  [[nodiscard]] Result<void> check() override { return device_->check(); }
 
-  [[nodiscard]] Result<void> set_promiscuous(bool on) override { return device_.set_promiscuous(on); }
-  [[nodiscard]] Result<void> set_all_multicast(bool on) override { return device_.set_all_multicast(on); }
-  [[nodiscard]] Result<void> set_mac(const MacAddress& mac) override { return device_.set_mac(mac); }
+  [[nodiscard]] Result<void> set_promiscuous(bool on) override { return device_->set_promiscuous(on); }
+  [[nodiscard]] Result<void> set_all_multicast(bool on) override { return device_->set_all_multicast(on); }
+  [[nodiscard]] Result<void> set_mac(const MacAddress& mac) override { return device_->set_mac(mac); }
   [[nodiscard]] Result<void> set_mac_filter(std::span<const MacAddress> addresses) override {
-    return device_.set_mac_filter(addresses);
+    return device_->set_mac_filter(addresses);
   }
   [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) override {
-    return device_.set_vlan_filter(vlan_id, on);
+    return device_->set_vlan_filter(vlan_id, on);
   }
 
  private:
@@ -113,28 +114,28 @@ class E1000Port final : public BasicPort<Packets> {
     auto buffer = rx_buffer(config);
     if (!buffer) return fail(std::move(buffer));
     const std::uint16_t mtu = config.mtu == 0 ? kStandardMtu : config.mtu;
-    if (auto ok = device_.prepare({.promiscuous = config.promiscuous,
-                                   .vlan_filter = config.vlan_filter,
-                                   .mtu = mtu,
-                                   .buffer = *buffer,
-                                   .rx_queues = static_cast<std::uint16_t>(config.rx.size()),
-                                   .offloads = config.offloads,
-                                   .rss = config.rss});
+    if (auto ok = device_->prepare({.promiscuous = config.promiscuous,
+                                    .vlan_filter = config.vlan_filter,
+                                    .mtu = mtu,
+                                    .buffer = *buffer,
+                                    .rx_queues = static_cast<std::uint16_t>(config.rx.size()),
+                                    .offloads = config.offloads,
+                                    .rss = config.rss});
         !ok)
       return ok;
     const std::uint32_t notes = rx_notes(config.offloads);
-    rx_path_ = &select_path(kRxPaths<Packets>, RxFeatures{device_.family().rx, notes != 0});
-    tx_path_ = &select_path(kTxPaths<Packets>, TxFeatures{device_.family().tx});
+    rx_path_ = &select_path(kRxPaths<Packets>, RxFeatures{device_->family().rx, notes != 0});
+    tx_path_ = &select_path(kTxPaths<Packets>, TxFeatures{device_->family().tx});
     for (const QueueConfig<Packets>& queue : config.rx) {
       if (auto ok = add_rx(queue, {queue.fill, *buffer, Device::longest_frame(mtu), notes}); !ok) return ok;
     }
     for (const QueueConfig<Packets>& queue : config.tx) {
       if (auto ok = add_tx(queue, {tx_offloads(config.offloads), Device::longest_frame(mtu),
-                                   device_.family().segments_ipv6});
+                                   device_->family().segments_ipv6});
           !ok)
         return ok;
     }
-    if (auto ok = device_.run(); !ok) return ok;
+    if (auto ok = device_->run(); !ok) return ok;
     for (auto& queue : rx_) queue->fill();
     log(LogLevel::kInfo, info().name + ": " + rx_path() + ", " + tx_path());
     return {};
@@ -151,21 +152,22 @@ class E1000Port final : public BasicPort<Packets> {
       queue.cache->put({&packet, 1});
       room = std::min(room, capacity - std::min<std::uint32_t>(capacity, Packets::headroom_wanted()));
     }
-    const std::uint16_t buffer = device_.rx_buffer(room);
+    const std::uint16_t buffer = device_->rx_buffer(room);
     if (buffer == 0) {
-      return refused("packets with room for " + std::to_string(room) + " bytes",
-                     "Use buffers with 256 bytes behind the headroom, or more");
+      return refused(
+          "packets with room for " + std::to_string(room) + " bytes",
+          "Use buffers with 256 bytes behind the headroom, or more; a virtual function takes 1024");
     }
     return buffer;
   }
 
   [[nodiscard]] Result<QueueParts<Packets>> parts(const QueueConfig<Packets>& config) {
-    auto size = device_.ring_size(config.ring_size);
+    auto size = device_->ring_size(config.ring_size);
     if (!size) return fail(std::move(size));
     constexpr std::size_t kAlignment = 128;  // [82576] 8.10.5: RDBAL
     auto memory = memory_->allocate(align_up(*size * sizeof(TxDescriptor), kAlignment), kAlignment);
     if (!memory) return fail(std::move(memory));
-    return QueueParts<Packets>{std::move(*memory), *size, &device_.dma(), config.cache};
+    return QueueParts<Packets>{std::move(*memory), *size, &device_->dma(), config.cache};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, const RxSettings& settings) {
@@ -181,8 +183,8 @@ class E1000Port final : public BasicPort<Packets> {
     }
     rx_.push_back(rx_path_->make(std::move(*made), settings));
     RxQueueControl& queue = *rx_.back();
-    auto doorbell = device_.enable_rx(static_cast<std::uint16_t>(rx_.size() - 1),
-                                      {queue.ring(), queue.size()}, settings.buffer);
+    auto doorbell = device_->enable_rx(static_cast<std::uint16_t>(rx_.size() - 1),
+                                       {queue.ring(), queue.size()}, settings.buffer);
     if (!doorbell) return fail(std::move(doorbell));
     queue.set_doorbell(*doorbell);
     return {};
@@ -193,7 +195,7 @@ class E1000Port final : public BasicPort<Packets> {
     tx_.push_back(tx_path_->make(std::move(*made), settings));
     TxQueueControl& queue = *tx_.back();
     auto doorbell =
-        device_.enable_tx(static_cast<std::uint16_t>(tx_.size() - 1), {queue.ring(), queue.size()});
+        device_->enable_tx(static_cast<std::uint16_t>(tx_.size() - 1), {queue.ring(), queue.size()});
     if (!doorbell) return fail(std::move(doorbell));
     queue.set_doorbell(*doorbell);
     return {};
@@ -209,7 +211,7 @@ class E1000Port final : public BasicPort<Packets> {
   // Teardown runs upwards: queues (their packets go home) before the device's registers, and memory_ outlives
   // all.
   mempool::Memory* memory_;
-  Device device_;
+  std::unique_ptr<Device> device_;
   const RxPath<Packets>* rx_path_ = nullptr;
   const TxPath<Packets>* tx_path_ = nullptr;
   std::vector<std::unique_ptr<RxQueueControl>> rx_;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -10,11 +11,12 @@
 
 namespace spinring::pmd::e1000 {
 
-/// A statistics register; reading clears it. [8254x] 13.7, [82574] 10.2.7, [82576] 8.18.
+/// A statistics register. [8254x] 13.7, [82574] 10.2.7, [82576] 8.18 and 8.14.
 struct StatRegister {
-  /// kWide: two registers, low and high; reading the high one clears both. kWideBytes: one of those, which
-  /// counts the four bytes of FCS of each packet of the row before it.
-  enum class Kind : std::uint8_t { kCounter, kWide, kWideBytes };
+  /// kCounter: reading clears it. kWide: two registers, low and high; reading the high one clears both.
+  /// kRunning: counts on, and wraps. The kinds with Bytes count the four bytes of FCS of each packet of the
+  /// row before theirs.
+  enum class Kind : std::uint8_t { kCounter, kWide, kWideBytes, kRunning, kRunningBytes };
   std::string_view name;  ///< DPDK's
   std::uint64_t offset;
   Kind kind = Kind::kCounter;
@@ -76,10 +78,26 @@ inline constexpr std::array kStatRegisters{
     StatRegister{"tx_tso_errors", 0x40FC},                                  // TSCTFC
 };
 
-/// The device's counters in 64 bits. The registers have 32 and clear when they are read: at 1 Gb/s the first
-/// overflows after 48 minutes, so collect() is to be called before that. Control thread.
+/// Of a virtual function.
+inline constexpr std::array kVfStatRegisters{
+    StatRegister{"rx_good_packets", 0x0F10, StatRegister::Kind::kRunning},       // VFGPRC
+    StatRegister{"rx_good_bytes", 0x0F18, StatRegister::Kind::kRunningBytes},    // VFGORC
+    StatRegister{"tx_good_packets", 0x0F14, StatRegister::Kind::kRunning},       // VFGPTC
+    StatRegister{"tx_good_bytes", 0x0F34, StatRegister::Kind::kRunningBytes},    // VFGOTC
+    StatRegister{"rx_multicast_packets", 0x0F3C, StatRegister::Kind::kRunning},  // VFMPRC
+    // Between the functions of the NIC.
+    StatRegister{"rx_good_loopback_packets", 0x0F40, StatRegister::Kind::kRunning},     // VFGPRLBC
+    StatRegister{"rx_good_loopback_bytes", 0x0F48, StatRegister::Kind::kRunningBytes},  // VFGORLBC
+    StatRegister{"tx_good_loopback_packets", 0x0F44, StatRegister::Kind::kRunning},     // VFGPTLBC
+    StatRegister{"tx_good_loopback_bytes", 0x0F50, StatRegister::Kind::kRunningBytes},  // VFGOTLBC
+};
+
+/// The device's counters in 64 bits. The registers have 32: at 1 Gb/s the first overflows after 48 minutes,
+/// of a virtual function after 34 seconds, so collect() is to be called before that. Control thread.
 class Statistics {
  public:
+  explicit Statistics(std::span<const StatRegister> rows)
+      : rows_(rows), totals_(rows.size()), last_(rows.size()) {}
   /// From 0; `registers` forgets what it has.
   void restart(RegisterBlock& registers);
   /// Adds what the registers have counted since the last call.
@@ -87,7 +105,9 @@ class Statistics {
   [[nodiscard]] std::vector<NamedStat> report() const;
 
  private:
-  std::array<std::uint64_t, kStatRegisters.size()> totals_{};
+  std::span<const StatRegister> rows_;
+  std::vector<std::uint64_t> totals_;
+  std::vector<std::uint32_t> last_;  ///< what a running register had
 };
 
 }  // namespace spinring::pmd::e1000

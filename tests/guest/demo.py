@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import sriov
 import traffic
 import traffic_tcp
 from errors import HarnessError, Unavailable
@@ -23,20 +24,30 @@ from machine import MODELS, Guest, GuestConfig, Nic
 from namespaces import Host
 from wire import StreamPeer
 
-MACS = ("52:54:00:de:00:01", "52:54:00:de:00:02")
+MACS = ("52:54:00:de:00:01", "52:54:00:de:00:02")  # of the NICs
+HOST_MACS = ("52:54:00:de:01:01", "52:54:00:de:01:02")  # of the two hosts, left and right
 DEADLINE = 600.0
 SOCKET_BYTES = 32 << 20
 TABLE = ("port", "PCI address", "IOMMU group", "path", "rx packets", "tx packets", "drops", "rx/s", "cycles/packet")
 TCG_NOTE = ";\n  without KVM the guest's code is translated, so they are many times what a CPU takes"
 
 
+def plug(guest: Guest, nic: str) -> list[str]:
+    """PCI addresses of the two NICs. A virtual function receives what is for its own address alone, so each has that of
+    the host behind the other."""
+    if nic != "igbvf":
+        return [guest.pci_address(index) for index in range(2)]
+    return [sriov.PhysicalFunction(guest, index).create(mac) for index, mac in enumerate(reversed(HOST_MACS))]
+
+
 def boot(stack: ExitStack, report: Report, options: argparse.Namespace, nics: list[Nic]) -> tuple[Guest, Forwarder]:
     """The guest, with the forwarder running on its two NICs."""
-    config = GuestConfig(options.kernel, options.iommu, nics, {PROGRAM: options.program})
+    programs = {PROGRAM: options.program} | (sriov.programs() if options.nic == "igbvf" else {})
+    config = GuestConfig(options.kernel, options.iommu, nics, programs)
     report.say(f"booting Linux {options.kernel} behind a virtual IOMMU ({options.iommu}), two {options.nic} NICs")
     guest = stack.enter_context(Guest(config, options.logs))
     report.say(f"the guest is up after {guest.boot_seconds:.1f} s under {guest.accelerator}: {guest.text('uname -r')}")
-    addresses = [guest.pci_address(index) for index in range(len(nics))]
+    addresses = plug(guest, options.nic)
     before = [guest.driver_of(address) or "none" for address in addresses]
     forwarder = Forwarder(guest, addresses, mode="io", options="--stats-period=1")
     forwarder.start()
@@ -77,8 +88,8 @@ class Ticker(threading.Thread):
 
 
 def between_namespaces(stack: ExitStack, report: Report, options: argparse.Namespace) -> tuple[Guest, Forwarder]:
-    left = stack.enter_context(Host("spinring-left", "10.77.0.1"))
-    right = stack.enter_context(Host("spinring-right", "10.77.0.2"))
+    left = stack.enter_context(Host("spinring-left", "10.77.0.1", HOST_MACS[0]))
+    right = stack.enter_context(Host("spinring-right", "10.77.0.2", HOST_MACS[1]))
     model = MODELS[options.nic]
     guest, forwarder = boot(stack, report, options, [Nic(left.tap, MACS[0], model), Nic(right.tap, MACS[1], model)])
     report.say(f"namespaces {left.name} ({left.address}) and {right.name} ({right.address}) have no other way to each other")
@@ -98,14 +109,15 @@ def between_sockets(stack: ExitStack, report: Report, options: argparse.Namespac
     guest, forwarder = boot(stack, report, options, [Nic(left, MACS[0], model), Nic(right, MACS[1], model)])
     left.accept()
     right.accept()
-    traffic.wait_until_forwarding(left, right, 30)
-    probes = [traffic.Stream("echo", left, right, traffic.random_frames(20, 3)),
-              traffic.Stream("reply", right, left, traffic.random_frames(20, 4))]
+    to_left, to_right = (traffic.mac_bytes(mac) for mac in HOST_MACS)
+    traffic.wait_until_forwarding(left, right, 30, to_right)
+    probes = [traffic.Stream("echo", left, right, traffic.random_frames(20, 3, to_right)),
+              traffic.Stream("reply", right, left, traffic.random_frames(20, 4, to_left))]
     seconds = traffic.exchange(probes, 60)
     report.check(all(probe.done() for probe in probes), f"20 frames each way, 0 lost, in {seconds:.2f} s")
     content = os.urandom(SOCKET_BYTES)
     pieces = [content[at: at + 1486] for at in range(0, len(content), 1486)]
-    frames = [traffic.frame(b"\x02\0\0\0\0\x05", b"\x02\0\0\0\0\x06", len(piece).to_bytes(2, "big") + piece)
+    frames = [traffic.frame(to_left, to_right, len(piece).to_bytes(2, "big") + piece)
               for piece in pieces]
     sent, received = hashlib.sha256(content).hexdigest(), hashlib.sha256()
 

@@ -23,8 +23,9 @@ import image
 from errors import HarnessError, Unavailable
 
 Iommu = Literal["intel", "virtio"]
-# What tests and demo call a NIC: QEMU's model.
-MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000-82545em": "e1000-82545em", "e1000e": "e1000e", "igb": "igb"}
+# What tests and demo call a NIC: QEMU's model. igbvf is a virtual function of an igb (sriov.py).
+MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000-82545em": "e1000-82545em", "e1000e": "e1000e", "igb": "igb",
+          "igbvf": "igb"}
 # PCI slot of the first root port; the others follow. Fixed, so that a NIC's place is known from the outside.
 FIRST_PORT_SLOT = 0x10
 # Under TCG a guest is at its init in 4 s on a free machine, and in more than a minute on one that is being built on.
@@ -251,9 +252,9 @@ class Guest:
         return self.run("dmesg").output
 
     def pci_address(self, nic: int) -> str:
-        """Where the guest sees a NIC: "0000:01:00.0"."""
+        """Where the guest sees a NIC: "0000:01:00.0". Its virtual functions come behind it."""
         port = f"/sys/bus/pci/devices/0000:00:{FIRST_PORT_SLOT + nic:02x}.0"
-        return self.text(f"cd {port} && ls -d ????:??:??.?")
+        return self.text(f"cd {port} && ls -d ????:??:??.? | head -n 1")
 
     def driver_of(self, address: str) -> str:
         """The kernel driver that a PCI device is bound to; empty if there is none."""

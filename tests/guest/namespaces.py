@@ -17,9 +17,10 @@ class Host:
     """A namespace with one tap: `tap` is what the guest's NIC is plugged into. Gone, with all that runs in it, after
     `with`."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, mac: str) -> None:
         self.name = name
         self.address = address
+        self.mac = mac
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Host:
@@ -28,6 +29,7 @@ class Host:
         try:
             self._ip("netns", "add", self.name)
             self._ip("link", "set", self.tap.name, "netns", self.name)
+            self._ip("-n", self.name, "link", "set", self.tap.name, "address", self.mac)
             self._ip("-n", self.name, "address", "add", f"{self.address}/24", "dev", self.tap.name)
             self._ip("-n", self.name, "link", "set", "lo", "up")
             self._ip("-n", self.name, "link", "set", self.tap.name, "up")

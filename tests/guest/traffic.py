@@ -13,6 +13,7 @@ from wire import StreamPeer, drain, pump
 PAYLOAD_AT = 14  # after the Ethernet header
 # Frames under way in one direction: fewer than any ring holds, so that whatever is missing was lost, not crowded out.
 WINDOW = 64
+OTHER = b"\x02\x00\x00\x00\xaa\x02"  # nobody's address
 
 Rewrite = Callable[[bytes], bytes]  # what the forwarder makes of a frame
 
@@ -27,14 +28,18 @@ def frame(source: bytes, destination: bytes, payload: bytes) -> bytes:
     return (destination + source + b"\x88\xb5" + payload).ljust(60, b"\0")
 
 
-def random_frames(count: int, seed: int) -> list[bytes]:
+def mac_bytes(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def random_frames(count: int, seed: int, destination: bytes = OTHER) -> list[bytes]:
     """Frames of 60 to 1514 bytes, the shortest and the longest among them, each one different."""
     dice = random.Random(seed)
     frames = []
     for number in range(count):
         size = (60, 1514)[number] if number < 2 else dice.randint(60, 1514)
         payload = number.to_bytes(8, "big") + dice.randbytes(size - PAYLOAD_AT - 8)
-        frames.append(frame(b"\x02\x00\x00\x00\xaa\x01", b"\x02\x00\x00\x00\xaa\x02", payload))
+        frames.append(frame(b"\x02\x00\x00\x00\xaa\x01", destination, payload))
     return frames
 
 
@@ -133,11 +138,12 @@ class Flood:
         return count
 
 
-def wait_until_forwarding(source: StreamPeer, sink: StreamPeer, timeout: float) -> float:
+def wait_until_forwarding(source: StreamPeer, sink: StreamPeer, timeout: float,
+                          destination: bytes = OTHER) -> float:
     """Sends a probe every few milliseconds until one comes out; returns the seconds that took, and leaves nothing under
     way. (What is sent earlier may be lost without anybody's fault: QEMU throws away the frames that wait for a device
     when its driver resets it.)"""
-    probe = frame(b"\x02\0\0\0\0\x03", b"\x02\0\0\0\0\x04", b"probe")
+    probe = frame(b"\x02\0\0\0\0\x03", destination, b"probe")
     started = time.monotonic()
     while not sink.received:
         if time.monotonic() - started > timeout:

@@ -36,6 +36,7 @@ struct FakeE1000 final : RegisterBlock {
   Fd event{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
 
   std::uint32_t& at(std::uint64_t offset) { return registers[offset / 4]; }
+  [[nodiscard]] int fd(unsigned) const noexcept { return event.get(); }
   [[nodiscard]] std::uint64_t size() const noexcept override { return registers.size() * 4; }
   std::uint32_t read32(std::uint64_t offset) override {
     if (offset == 0x0008) return status;
@@ -74,10 +75,11 @@ struct FakeE1000 final : RegisterBlock {
   void write64(std::uint64_t, std::uint64_t) override {}
 };
 
-/// The driver's face of it; the device outlives it.
-class FakeE1000Function final : public pmd::PciFunction {
+/// The driver's face of it, or of a virtual function (FakeIgbvf); the device outlives it.
+template <class Fake>
+class FakeFunction final : public pmd::PciFunction {
  public:
-  explicit FakeE1000Function(FakeE1000& device) : device_(device) {}
+  explicit FakeFunction(Fake& device) : device_(device) {}
   [[nodiscard]] const std::string& name() const noexcept override { return name_; }
   [[nodiscard]] Result<std::uint32_t> read_config(std::uint16_t offset, unsigned) override {
     return offset == 0 ? std::uint32_t{device_.id} << 16 | 0x8086U : device_.config[offset];
@@ -94,16 +96,17 @@ class FakeE1000Function final : public pmd::PciFunction {
   }
   [[nodiscard]] const DmaTable& dma() const noexcept override { return table_; }
   [[nodiscard]] Result<unsigned> enable_interrupts(unsigned) override { return device_.vectors; }
-  [[nodiscard]] int interrupt_fd(unsigned) const noexcept override { return device_.event.get(); }
+  [[nodiscard]] int interrupt_fd(unsigned vector) const noexcept override { return device_.fd(vector); }
   [[nodiscard]] Result<void> unmask_interrupt(unsigned) override {
     ++device_.unmasked;
     return {};
   }
 
  private:
-  FakeE1000& device_;
+  Fake& device_;
   DmaTable table_;
   std::string name_ = "fake0";
 };
+using FakeE1000Function = FakeFunction<FakeE1000>;
 
 }  // namespace spinring::test
