@@ -88,6 +88,14 @@ class E1000Port final : public BasicPort<Packets> {
   [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) override {
     return device_->set_vlan_filter(vlan_id, on);
   }
+  [[nodiscard]] Result<void> set_flow_control(const FlowControl& wanted) override {
+    return device_->set_flow_control(wanted);
+  }
+  [[nodiscard]] Result<FlowControl> flow_control() override { return device_->flow_control(); }
+  [[nodiscard]] Result<std::optional<std::chrono::nanoseconds>> rx_timestamp() override {
+    return device_->rx_timestamp();
+  }
+  [[nodiscard]] Result<std::chrono::nanoseconds> device_time() override { return device_->device_time(); }
 
  private:
   [[nodiscard]] tl::unexpected<Error> refused(std::string what, std::string cure) const {

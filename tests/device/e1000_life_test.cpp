@@ -42,7 +42,8 @@ TEST_P(E1000Life, NvmAndPhyAnswer) {
   Nvm::Words broken = words;
   broken[5] ^= 1;
   EXPECT_FALSE(Nvm::is_sound(broken));
-  Phy phy(registers, function->name());
+  const PhyLock lock = legacy ? PhyLock::kNone : GetParam()[0] == 'i' ? PhyLock::kSwFwSync : PhyLock::kExtcnf;
+  Phy phy(registers, function->name(), lock);
   EXPECT_NE(must(phy.read(phy::kId1)), 0U);
   EXPECT_NE(must(phy.read(phy::kControl)) & phy::kAutoNegotiation, 0U);
 }
