@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds spinring in every configuration and runs every test that this machine can run:
-#   ./test.sh [--quick] [--no-install] [--only unit|style|device|install|fuzz|guest]
+#   ./test.sh [--quick] [--no-install] [--only unit|style|device|vhost|install|fuzz|guest]
 #   --quick        g++ only: unit, short device tests, quick style checks; under 3 minutes
 #   --no-install   do not install missing packages
 #   --only SUITE   that suite alone, in each configuration that has it

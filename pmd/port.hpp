@@ -54,8 +54,9 @@ struct RxStats {
   std::uint64_t bytes = 0;
   std::uint64_t bad_completions =
       0;  ///< completions whose id, length or description the device may not write; dropped
-  std::uint64_t truncated = 0;     ///< frames whose chain did not arrive whole; dropped
-  std::uint64_t refill_short = 0;  ///< refills that the pool could not fill (no packet is lost by it)
+  std::uint64_t truncated = 0;        ///< frames whose chain did not arrive whole; dropped
+  std::uint64_t refill_short = 0;     ///< refills that the pool could not fill (no packet is lost by it)
+  std::uint64_t restart_dropped = 0;  ///< frames that nobody had taken when the port was restarted
 };
 struct TxStats {
   std::uint64_t packets = 0;  ///< handed to the device
@@ -64,6 +65,9 @@ struct TxStats {
   std::uint64_t rejected =
       0;  ///< packets that cannot be sent (too many segments, empty, offloads not set up); freed
   std::uint64_t bad_completions = 0;  ///< completions whose id the device may not write
+  /// Packets that the device was given again by restart(): it has not said that it sent them, and may have.
+  std::uint64_t sent_again = 0;
+  std::uint64_t restart_dropped = 0;  ///< packets that a restart could not give the device again; freed
 };
 
 /// A queue's settings. The cache is the one of the lcore that will poll the queue.
@@ -217,9 +221,17 @@ class BasicPort {
   /// Takes note of an event that link_event_fd() reported.
   virtual void acknowledge_link_event() noexcept {}
 
-  /// An error if the device has stopped by a fault (asked for a reset, broke a ring's rules): stop() and
-  /// start() mend it.
+  /// An error if the device has stopped by a fault (asked for a reset, broke a ring's rules, its switch went
+  /// away): restart() mends it, or stop() and start().
   [[nodiscard]] virtual Result<void> check() = 0;
+  /// False while a restart cannot succeed, since the other side is away (a vhost-user switch). Does not wait.
+  [[nodiscard]] virtual bool may_restart() { return true; }
+  /// Resets a device that was started and runs it again as it was started, with all statistics going on.
+  /// Packets that it has not finished sending are sent again, in their order. Features are negotiated anew:
+  /// the paths may be others. Received frames are to be taken before; what is left is dropped and counted.
+  /// Handles to queues must be taken anew; no lcore may be in a burst. On an error the packets are kept for
+  /// another try, until stop(), and there are no queues.
+  [[nodiscard]] virtual Result<void> restart() { return unsupported("restarting with all packets"); }
 
   [[nodiscard]] virtual Result<void> set_promiscuous(bool on) = 0;
   [[nodiscard]] virtual Result<void> set_all_multicast(bool on) = 0;

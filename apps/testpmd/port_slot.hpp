@@ -23,7 +23,7 @@ class PortSlot {
   [[nodiscard]] std::string label() const;
   /// False once removed.
   [[nodiscard]] bool present() const noexcept { return port_ != nullptr; }
-  /// Present and started.
+  /// Present and started, with queues to poll.
   [[nodiscard]] bool running() const noexcept { return running_; }
   /// Only while present().
   [[nodiscard]] pmd::AnyPort& port() noexcept { return *port_; }
@@ -33,10 +33,10 @@ class PortSlot {
   /// Stops the port and gives the device back; its numbers stay.
   void remove();
 
-  /// stop(), start() with the config of the last start; counts a success. After a failure it waits a second
-  /// before it tries again.
+  /// Restarts the port as it was started last, without loss where the driver can; counts a success. After a
+  /// failure it waits a second before it tries again.
   [[nodiscard]] Result<void> recover();
-  [[nodiscard]] bool may_recover() const { return Clock::now() >= next_recovery_; }
+  [[nodiscard]] bool may_recover() const { return Clock::now() >= next_recovery_ && port_->may_restart(); }
   void set_faulted(bool on) noexcept { report_.faulted = on; }
   [[nodiscard]] bool faulted() const noexcept { return report_.faulted; }
 
@@ -55,6 +55,8 @@ class PortSlot {
   [[nodiscard]] PortReport report(const FlowStats& live) const;
 
  private:
+  void note_start();
+
   PortReport report_;  ///< what does not come from counters
   std::vector<Running<pmd::RxStats>> rx_;
   std::vector<Running<pmd::TxStats>> tx_;
@@ -62,6 +64,7 @@ class PortSlot {
   pmd::PortConfig<pmd::SpinringPackets> config_;
   std::vector<pmd::RegisterDump> shown_;
   bool running_ = false;
+  bool started_ = false;  ///< running, or stuck half-way in a restart
   Clock::time_point next_recovery_{};
   std::unique_ptr<pmd::AnyPort> port_;
 };

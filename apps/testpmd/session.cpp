@@ -278,6 +278,7 @@ Result<void> Session::check_ports() {
       }
       slot->set_faulted(true);
       spdlog::error("{}", state.error().message());
+      continue;  // until the next look the lcores take what the device has delivered
     }
     if (slot->faulted() && options_.auto_recover && slot->may_recover()) {
       if (auto ok = recover(*slot); !ok) return ok;

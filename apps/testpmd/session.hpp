@@ -62,7 +62,8 @@ class Session {
   void refresh_link(PortSlot& slot);
   /// The kernel wants a device back: forwarding goes on without it.
   [[nodiscard]] Result<void> remove_port(PortSlot& slot);
-  /// Looks for devices that have stopped with a fault; with --auto-recover restarts them.
+  /// Looks for devices that have stopped with a fault; with --auto-recover the look after that, or a later
+  /// one, restarts them.
   [[nodiscard]] Result<void> check_ports();
 
  private:

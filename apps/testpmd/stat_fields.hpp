@@ -32,21 +32,24 @@ struct StatFields;
 
 template <>
 struct StatFields<pmd::RxStats> {
-  static constexpr std::array<StatField<pmd::RxStats>, 5> kAll{
+  static constexpr std::array<StatField<pmd::RxStats>, 6> kAll{
       {{"packets", &pmd::RxStats::packets},
        {"bytes", &pmd::RxStats::bytes},
        {"bad_completions", &pmd::RxStats::bad_completions},
        {"truncated", &pmd::RxStats::truncated},
-       {"refill_short", &pmd::RxStats::refill_short}}};
+       {"refill_short", &pmd::RxStats::refill_short},
+       {"restart_dropped", &pmd::RxStats::restart_dropped}}};
 };
 template <>
 struct StatFields<pmd::TxStats> {
-  static constexpr std::array<StatField<pmd::TxStats>, 5> kAll{
+  static constexpr std::array<StatField<pmd::TxStats>, 7> kAll{
       {{"packets", &pmd::TxStats::packets},
        {"bytes", &pmd::TxStats::bytes},
        {"ring_full", &pmd::TxStats::ring_full},
        {"rejected", &pmd::TxStats::rejected},
-       {"bad_completions", &pmd::TxStats::bad_completions}}};
+       {"bad_completions", &pmd::TxStats::bad_completions},
+       {"sent_again", &pmd::TxStats::sent_again},
+       {"restart_dropped", &pmd::TxStats::restart_dropped}}};
 };
 template <>
 struct StatFields<FlowStats> {

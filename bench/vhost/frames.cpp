@@ -50,23 +50,23 @@ bool FrameTemplate::intact(std::span<const std::byte> frame) const noexcept {
 }
 
 void SequenceChecker::see(std::uint64_t sequence) noexcept {
-  ++verified_;
-  if (sequence >= next_) {
-    const std::uint64_t gap = sequence - next_;
-    lost_ += gap;
+  ++record_->verified;
+  if (sequence >= record_->next) {
+    const std::uint64_t gap = sequence - record_->next;
+    record_->lost += gap;
     for (std::uint64_t i = sequence - std::min(gap, kWindow - 1); i < sequence; ++i) word(i) &= ~mask(i);
     word(sequence) |= mask(sequence);
-    next_ = sequence + 1;
+    record_->next = sequence + 1;
     return;
   }
-  const bool remembered = next_ - sequence <= kWindow;
+  const bool remembered = record_->next - sequence <= kWindow;
   if (!remembered || (word(sequence) & mask(sequence)) != 0) {
-    ++duplicated_;
+    ++record_->duplicated;
     return;
   }
   word(sequence) |= mask(sequence);
-  ++reordered_;
-  --lost_;
+  ++record_->reordered;
+  --record_->lost;
 }
 
 }  // namespace spinring::bench::vhost

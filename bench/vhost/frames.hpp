@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -43,34 +44,46 @@ class FrameTemplate {
   std::vector<std::byte> bytes_;
 };
 
+/// What is known of one stream of sequence numbers. Plain data: it may lie in a file that outlives the
+/// process (--ledger).
+struct StreamRecord {
+  static constexpr std::uint64_t kWindow = 1U << 17U;  ///< more than all rings and caches of a driver hold
+
+  std::uint64_t filled = 0;  ///< numbers below this may have been given to the driver
+  std::uint64_t given = 0;   ///< numbers below this were
+  std::uint64_t next = 0;
+  std::uint64_t verified = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t reordered = 0;
+  std::uint64_t duplicated = 0;
+  std::uint64_t corrupt = 0;
+  std::array<std::uint64_t, kWindow / 64> seen{};  ///< a bit for each of the last kWindow numbers
+};
+
 /// Sequence numbers of one stream as they come back: gaps, late ones, doubles.
 class SequenceChecker {
  public:
-  SequenceChecker() : seen_(kWindow / 64) {}
+  /// `record` outlives the checker.
+  explicit SequenceChecker(StreamRecord& record) : record_(&record) {}
 
   void see(std::uint64_t sequence) noexcept;
 
-  [[nodiscard]] std::uint64_t verified() const noexcept { return verified_; }
+  [[nodiscard]] std::uint64_t verified() const noexcept { return record_->verified; }
   /// Numbers below the highest that never came.
-  [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
-  [[nodiscard]] std::uint64_t reordered() const noexcept { return reordered_; }
-  [[nodiscard]] std::uint64_t duplicated() const noexcept { return duplicated_; }
-  [[nodiscard]] std::uint64_t next() const noexcept { return next_; }
+  [[nodiscard]] std::uint64_t lost() const noexcept { return record_->lost; }
+  [[nodiscard]] std::uint64_t reordered() const noexcept { return record_->reordered; }
+  [[nodiscard]] std::uint64_t duplicated() const noexcept { return record_->duplicated; }
+  [[nodiscard]] std::uint64_t next() const noexcept { return record_->next; }
 
  private:
-  static constexpr std::uint64_t kWindow = 1U << 17U;  ///< more than all rings and caches of a driver hold
+  static constexpr std::uint64_t kWindow = StreamRecord::kWindow;
 
   [[nodiscard]] std::uint64_t& word(std::uint64_t sequence) noexcept {
-    return seen_[sequence % kWindow / 64];
+    return record_->seen[sequence % kWindow / 64];
   }
   static std::uint64_t mask(std::uint64_t sequence) noexcept { return std::uint64_t{1} << (sequence % 64); }
 
-  std::vector<std::uint64_t> seen_;  ///< a bit for each of the last kWindow numbers
-  std::uint64_t next_ = 0;
-  std::uint64_t verified_ = 0;
-  std::uint64_t lost_ = 0;
-  std::uint64_t reordered_ = 0;
-  std::uint64_t duplicated_ = 0;
+  StreamRecord* record_;
 };
 
 }  // namespace spinring::bench::vhost

@@ -94,6 +94,8 @@ void declare(CLI::App& app, Arguments& arguments) {
                "IN_ORDER: one used entry for each TX buffer, not for a batch");
   app.add_option("--idle-pauses", server.idle_pauses, "pause instructions after a pass that moved nothing");
   app.add_option("--stats-file", server.stats_file, "file that other programs watch the totals in");
+  app.add_option("--ledger", server.ledger,
+                 "file of sequence numbers that a later back end goes on with, however this one ends");
   app.add_flag("--verbose", server.verbose, "print the front end's messages");
 }
 

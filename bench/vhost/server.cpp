@@ -22,7 +22,8 @@ Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
 }
 
-ServerOptions completed(ServerOptions options) {
+ServerOptions completed(ServerOptions options, const std::optional<Ledger>& ledger) {
+  if (ledger) options.backend.traffic.records = ledger->records();
   options.backend.patience_ticks =
       static_cast<std::uint64_t>(static_cast<double>(tsc_hz()) * kPatienceSeconds);
   return options;
@@ -48,14 +49,22 @@ Result<std::unique_ptr<Server>> Server::open(const ServerOptions& options) {
     if (!opened) return fail(std::move(opened));
     listener = std::make_unique<Listener>(std::move(*opened));
   }
-  return std::unique_ptr<Server>(new Server(completed(options), std::move(listener), std::move(stats)));
+  std::optional<Ledger> ledger;
+  if (!options.ledger.empty()) {
+    auto file = Ledger::open(options.ledger, options.backend.pairs);
+    if (!file) return fail(std::move(file));
+    ledger.emplace(std::move(*file));
+  }
+  const ServerOptions whole = completed(options, ledger);
+  return std::unique_ptr<Server>(new Server(whole, std::move(listener), std::move(stats), std::move(ledger)));
 }
 
 Server::Server(const ServerOptions& options, std::unique_ptr<Listener> listener,
-               std::unique_ptr<StatsFile> stats)
+               std::unique_ptr<StatsFile> stats, std::optional<Ledger> ledger)
     : options_(options),
       listener_(std::move(listener)),
       stats_(std::move(stats)),
+      ledger_(std::move(ledger)),
       backend_(options_.backend),
       recorder_(tsc_hz(), options_.warm_up, options_.seconds > 0 ? options_.seconds : kUnlimitedSeconds) {}
 

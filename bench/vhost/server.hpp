@@ -2,11 +2,13 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.hpp"
 #include "bench/vhost/backend.hpp"
 #include "bench/vhost/channel.hpp"
+#include "bench/vhost/ledger.hpp"
 #include "bench/vhost/shared_stats.hpp"
 #include "bench/vhost/slices.hpp"
 
@@ -22,6 +24,7 @@ struct ServerOptions {
   unsigned sessions = 1;     ///< front ends served, one after the other
   unsigned idle_pauses = 2;  ///< pause instructions after a pass that moved nothing
   std::string stats_file;
+  std::string ledger;  ///< file of a sequence run that goes on after this process
   bool verbose = false;
   BackendOptions backend;
 };
@@ -43,7 +46,8 @@ class Server {
   [[nodiscard]] unsigned sessions() const noexcept { return sessions_; }
 
  private:
-  Server(const ServerOptions& options, std::unique_ptr<Listener> listener, std::unique_ptr<StatsFile> stats);
+  Server(const ServerOptions& options, std::unique_ptr<Listener> listener, std::unique_ptr<StatsFile> stats,
+         std::optional<Ledger> ledger);
 
   [[nodiscard]] Result<Channel> next_front_end();
   [[nodiscard]] Result<Ending> serve(Channel& channel, const std::atomic<bool>& interrupted);
@@ -55,6 +59,7 @@ class Server {
   ServerOptions options_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<StatsFile> stats_;
+  std::optional<Ledger> ledger_;  // before the backend, which points into it
   Backend backend_;
   SliceRecorder recorder_;
   Negotiated negotiated_;  ///< of the last front end that had a queue running

@@ -16,8 +16,14 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
       patience_ticks_(patience_ticks),
       violations_(violations),
       given_(pairs),
-      streams_(pairs),
+      own_records_(options.records.empty() ? pairs : 0),
+      records_(options.records.empty() ? std::span(own_records_) : options.records),
       stage_(kStage) {
+  for (unsigned pair = 0; pair < pairs; ++pair) {
+    given_[pair] = records_[pair].given;
+    counters_.corrupt += records_[pair].corrupt;
+    streams_.emplace_back(records_[pair]);
+  }
   for (Batch* batch : {&given_batch_, &collected_batch_}) {
     batch->more.reserve(std::size_t{Batch::kMost} * Batch::kMost);
   }
@@ -112,18 +118,17 @@ void Traffic::inspect_pieces(const Chain& chain) noexcept {
 }
 
 void Traffic::check_sequence(std::span<const std::byte> frame) noexcept {
-  if (!frame_.intact(frame)) {
+  const auto corrupt = [this](std::uint16_t stream) {
     ++counters_.corrupt;
-    return;
-  }
+    ++records_[stream].corrupt;
+  };
+  if (!frame_.intact(frame)) return corrupt(0);
   std::uint16_t stream = 0;
   std::uint64_t sequence = 0;
   std::memcpy(&stream, frame.data() + FrameTemplate::kStream, sizeof(stream));
   std::memcpy(&sequence, frame.data() + FrameTemplate::kSequence, sizeof(sequence));
-  if (stream >= streams_.size() || sequence >= given_[stream]) {
-    ++counters_.corrupt;
-    return;
-  }
+  if (stream >= streams_.size() || sequence >= std::max(given_[stream], records_[stream].filled))
+    return corrupt(0);
   streams_[stream].see(sequence);
 }
 

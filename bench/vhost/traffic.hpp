@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/cpu.hpp"
@@ -25,6 +26,8 @@ struct TrafficOptions {
   std::uint64_t in_flight =
       0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
   unsigned batch = Batch::kMost;
+  /// One for each pair, to go on from; they outlive the traffic. None: it begins with its own.
+  std::span<StreamRecord> records{};
 };
 
 struct TrafficCounters {
@@ -74,7 +77,11 @@ class Traffic {
     }
     counters_.received += frames;
     if (done == 0) return false;
+    StreamRecord& record = records_[pair];
+    // In this order: a process that is killed anywhere in it leaves a record that is true.
+    record.filled = std::max(record.filled, given_[pair]);
     ring.complete(given_batch_, done, written_);
+    __atomic_store_n(&record.given, given_[pair], __ATOMIC_RELEASE);
     return true;
   }
 
@@ -197,6 +204,8 @@ class Traffic {
   unsigned wanted_ = 0;    ///< frames at most, of the receive queue in work
   std::array<std::uint32_t, Batch::kMost> written_{};
   std::vector<std::uint64_t> given_;  ///< next sequence number of each stream
+  std::vector<StreamRecord> own_records_;
+  std::span<StreamRecord> records_;
   std::vector<SequenceChecker> streams_;
   std::vector<std::byte> stage_;  ///< a frame that does not lie in one piece
   std::uint64_t progress_at_ = 0;

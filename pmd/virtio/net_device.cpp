@@ -273,7 +273,7 @@ Result<void> NetDevice::enable_control_queue() {
 
 void NetDevice::stop() noexcept {
   running_ = false;
-  auto reset = transport_->reset();
+  auto reset = transport_->shut_down();
   if (!reset) log(LogLevel::kWarning, reset.error().message());
   auto off = transport_->set_dma(false);
   if (!off) log(LogLevel::kWarning, off.error().message());

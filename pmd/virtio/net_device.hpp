@@ -59,6 +59,10 @@ class NetDevice {
   /// Stops all DMA: reset, bus mastering off. Idempotent.
   void stop() noexcept;
 
+  /// Whether another start can succeed, as far as is known without waiting.
+  [[nodiscard]] bool may_start() { return transport_->may_reset(); }
+  [[nodiscard]] std::optional<std::uint64_t> reconnects() const noexcept { return transport_->reconnects(); }
+
   /// An error if the device asks for a reset (2.1.2), has gone, or was reset by somebody else.
   [[nodiscard]] Result<void> check() const;
   /// Answers a request for an announcement as well.

@@ -114,18 +114,35 @@ inline constexpr std::uint32_t kChecksumBytes = 2;
   return true;
 }
 
+namespace detail {
+
+/// Adds to a sum in ones' complement, or takes away: adds the complement.
+inline void change_sum(std::byte* field, std::uint32_t value, bool add) noexcept {
+  value = (value >> 16) + (value & 0xFFFFU);
+  value = (value >> 16) + (value & 0xFFFFU);
+  std::uint32_t sum = read_big16(field) + (add ? value : 0xFFFFU - value);
+  sum = (sum & 0xFFFFU) + (sum >> 16);
+  field[0] = static_cast<std::byte>(sum >> 8);
+  field[1] = static_cast<std::byte>(sum);
+}
+inline void change_pseudo_header(const TxRequest& request, std::byte* start, std::uint32_t frame_length,
+                                 bool add) noexcept {
+  if ((request.offloads & (mempool::kTxSegment | mempool::kTxSegmentUdp)) == 0) return;
+  change_sum(start + request.csum_start + request.csum_offset, frame_length - request.csum_start, add);
+}
+
+}  // namespace detail
+
 /// A packet that asks for segments has the sum of the pseudo header without the length in its checksum field;
 /// 5.1.6.2 wants it with the length of the whole. `start`: as it was found good by describe_request().
 inline void complete_pseudo_header(const TxRequest& request, std::byte* start,
                                    std::uint32_t frame_length) noexcept {
-  if ((request.offloads & (mempool::kTxSegment | mempool::kTxSegmentUdp)) == 0) return;
-  std::byte* const field = start + request.csum_start + request.csum_offset;
-  const std::uint32_t length = frame_length - request.csum_start;
-  std::uint32_t sum = detail::read_big16(field) + (length >> 16) + (length & 0xFFFFU);
-  sum = (sum & 0xFFFFU) + (sum >> 16);
-  sum = (sum & 0xFFFFU) + (sum >> 16);
-  field[0] = static_cast<std::byte>(sum >> 8);
-  field[1] = static_cast<std::byte>(sum);
+  detail::change_pseudo_header(request, start, frame_length, true);
+}
+/// Of a packet that was posted and is the application's, or will be posted, again.
+inline void undo_pseudo_header(const TxRequest& request, std::byte* start,
+                               std::uint32_t frame_length) noexcept {
+  detail::change_pseudo_header(request, start, frame_length, false);
 }
 
 /// 5.1.6.4: what the device says of a received frame. Each field is read once: the device may write it again.

@@ -135,9 +135,19 @@ class PackedRing {
     }
   }
 
-  /// The device was reset: hands every packet that it held to `take`.
+  /// The device was reset: hands every packet that it held to `take`, in the order in which they were
+  /// offered. What is not published yet must be. The ring is not used any more.
   template <class Take>
   void release_all(Take take) noexcept {
+    if constexpr (F.in_order) {
+      for (std::uint16_t left = book_.held(); left > 0; --left) {
+        const std::uint16_t id = ring_slot(used_.index, book_.mask());
+        used_.index = static_cast<std::uint16_t>(used_.index + book_.descriptors(id));
+        take(book_.leave(id));
+      }
+    } else {
+      release_as_offered(take);
+    }
     book_.release_all(take);
   }
 
@@ -189,6 +199,36 @@ class PackedRing {
   }
   [[nodiscard]] PackedTail read_used(Position at) const noexcept {
     return PackedTail::unpack(load_acquire(descriptors_[ring_slot(at.index, book_.mask())].tail));
+  }
+
+  /// From where the device was to the driver's end the ring names buffers in the order in which they were
+  /// offered: one that stands there twice was offered where it stands last. One whose descriptors the device
+  /// has written over, completing others first, is older than all of them. The device may have written
+  /// anything: an id decides the order alone, and is read again where it is used. The lengths, of no use out
+  /// of order, take the places.
+  template <class Take>
+  void release_as_offered(Take take) noexcept {
+    const auto place_of = [](std::uint16_t index) { return std::uint32_t{index} + 1; };
+    const auto held_at = [this](std::uint16_t index) {
+      const std::uint16_t id = read_used({index}).id;
+      return id <= book_.mask() && !book_.is_free(id) && book_.descriptors(id) != 0 ? &book_.entry(id)
+                                                                                    : nullptr;
+    };
+    const auto take_entry = [this, &take](Entry& entry) {
+      take(book_.leave(static_cast<std::uint16_t>(&entry - entries_.get())));
+    };
+    const std::uint16_t end = writer_.at.index;
+    for (std::uint16_t at = used_.index; at != end; ++at) {
+      if (Entry* const entry = held_at(at); entry != nullptr) entry->length = place_of(at);
+    }
+    for (std::uint32_t id = 0; id < size(); ++id) {
+      Entry& entry = book_.entry(static_cast<std::uint16_t>(id));
+      if (entry.packet != nullptr && entry.length == 0) take_entry(entry);
+    }
+    for (std::uint16_t at = used_.index; at != end; ++at) {
+      if (Entry* const entry = held_at(at); entry != nullptr && entry->length == place_of(at))
+        take_entry(*entry);
+    }
   }
 
   template <class Show, class Sink>

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "pmd/port.hpp"
 #include "pmd/virtio/features.hpp"
@@ -79,6 +80,7 @@ struct TxPath {
   std::string_view name;
   std::unique_ptr<TxQueueControl> (*make)(QueueParts<Packets>&& parts, Iova empty_header);
   AnyTxQueue<Packets> (*handle)(TxQueueControl& queue);
+  void (*withdraw)(TxQueueControl& queue, std::vector<typename Packets::Packet*>& unsent);
 };
 
 template <PacketPool Packets>
@@ -106,6 +108,9 @@ inline constexpr auto kTxPaths = []<unsigned... Index>(std::integer_sequence<uns
         },
         [](TxQueueControl& queue) {
           return erase<AnyTxQueue<Packets>, Concrete, More>(static_cast<Concrete&>(queue));
+        },
+        [](TxQueueControl& queue, std::vector<typename Packets::Packet*>& unsent) {
+          static_cast<Concrete&>(queue).withdraw(unsent);
         }};
   }.template operator()<TxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
 }

@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "pmd/errors.hpp"
 #include "pmd/port.hpp"
+#include "pmd/virtio/carried.hpp"
 #include "pmd/virtio/net_device.hpp"
 #include "pmd/virtio/path_table.hpp"
 
@@ -29,6 +30,7 @@ class VirtioPort final : public BasicPort<Packets> {
     if (auto ok = check_config(config); !ok) return ok;
     // Without the queues of the last run: their statistics end here.
     drop_queues();
+    carried_ = Carried(config);
     started_ = true;  // from here on stop() has something to undo
     auto result = set_up(config);
     if (!result) {
@@ -44,6 +46,20 @@ class VirtioPort final : public BasicPort<Packets> {
     // The device no longer writes: what it held returns to the caches. Statistics are kept.
     for (auto& queue : rx_) queue->give_back();
     for (auto& queue : tx_) queue->give_back();
+    carried_.free_unsent();
+  }
+
+  [[nodiscard]] bool may_restart() override { return device_.may_start(); }
+  [[nodiscard]] Result<void> restart() override {
+    if (!started_) return fail(Errc::kBadState, "restarting a port that was not started", info().name);
+    suspend();
+    if (auto result = set_up(carried_.config()); !result) {
+      suspend();
+      return result;
+    }
+    for (std::uint16_t queue = 0; queue < tx_.size(); ++queue)
+      carried_.send_again(queue, tx(queue), *tx_[queue]);
+    return {};
   }
 
   [[nodiscard]] AnyRxQueue<Packets> rx(std::uint16_t queue) const noexcept override {
@@ -60,10 +76,10 @@ class VirtioPort final : public BasicPort<Packets> {
   }
 
   [[nodiscard]] RxStats rx_stats(std::uint16_t queue) const noexcept override {
-    return queue < rx_.size() ? rx_[queue]->stats() : RxStats{};
+    return carried_.total(queue, queue < rx_.size() ? rx_[queue]->stats() : RxStats{});
   }
   [[nodiscard]] TxStats tx_stats(std::uint16_t queue) const noexcept override {
-    return queue < tx_.size() ? tx_[queue]->stats() : TxStats{};
+    return carried_.total(queue, queue < tx_.size() ? tx_[queue]->stats() : TxStats{});
   }
 
   [[nodiscard]] LinkState link() override { return device_.link(); }
@@ -73,6 +89,8 @@ class VirtioPort final : public BasicPort<Packets> {
 
   [[nodiscard]] Result<void> check() override {
     if (auto ok = device_.check(); !ok || !started_) return ok;
+    if (rx_.empty())
+      return fail(Errc::kDeviceFault, "a restart has failed", info().name, 0, "Restart the port again");
     const auto faulted = [](const auto& queue) { return queue->faulted() && !queue->resting(); };
     if (std::any_of(rx_.begin(), rx_.end(), faulted)) return broken("an rx");
     if (std::any_of(tx_.begin(), tx_.end(), faulted)) return broken("a tx");
@@ -139,6 +157,7 @@ class VirtioPort final : public BasicPort<Packets> {
   [[nodiscard]] std::vector<NamedStat> extended_stats() override {
     std::vector<NamedStat> all = device_.statistics();
     all.push_back({"announcements", device_.announcements()});
+    if (const auto count = device_.reconnects()) all.push_back({"reconnects", *count});
     return all;
   }
 
@@ -242,6 +261,7 @@ class VirtioPort final : public BasicPort<Packets> {
   [[nodiscard]] Result<void> add_tx(const QueueConfig<Packets>& config, std::uint16_t index) {
     auto made = parts(config, index);
     if (!made) return fail(std::move(made));
+    carried_.reserve(static_cast<std::uint16_t>(tx_.size()), made->size);
     tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_.dma())));
     return enable(*tx_.back(), tx_doorbells_);
   }
@@ -271,6 +291,22 @@ class VirtioPort final : public BasicPort<Packets> {
     return tx_[queue].get();
   }
 
+  /// Takes the queues down, and what must not be lost with them over to the next ones.
+  void suspend() noexcept {
+    for (std::uint16_t queue = 0; queue < rx_.size(); ++queue)
+      carried_.drop_received(queue, rx(queue), rx_[queue]->size());
+    device_.stop();
+    for (std::uint16_t queue = 0; queue < rx_.size(); ++queue) {
+      rx_[queue]->give_back();
+      carried_.add(queue, rx_[queue]->stats());
+    }
+    for (std::uint16_t queue = 0; queue < tx_.size(); ++queue) {
+      carried_.keep_unsent(queue, [&](auto& unsent) { tx_path_->withdraw(*tx_[queue], unsent); });
+      carried_.add(queue, tx_[queue]->stats());
+    }
+    drop_queues();
+  }
+
   void drop_queues() noexcept {
     rx_.clear();
     tx_.clear();
@@ -286,6 +322,7 @@ class VirtioPort final : public BasicPort<Packets> {
   mempool::DmaBlock empty_header_;  ///< zeros for frames without headroom
   const RxPath<Packets>* rx_path_ = nullptr;
   const TxPath<Packets>* tx_path_ = nullptr;
+  Carried<Packets> carried_;
   std::vector<std::unique_ptr<RxQueueControl>> rx_;
   std::vector<std::unique_ptr<TxQueueControl>> tx_;
   std::vector<Doorbell> rx_doorbells_;

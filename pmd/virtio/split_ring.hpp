@@ -145,9 +145,19 @@ class SplitRing {
     }
   }
 
-  /// The device was reset: hands every packet that it held to `take`.
+  /// The device was reset: hands every packet that it held to `take`, in the order in which they were
+  /// offered. The ring is not used any more.
   template <class Take>
   void release_all(Take take) noexcept {
+    if constexpr (F.in_order) {
+      for (std::uint16_t left = book_.held(); left > 0; --left) {
+        const std::uint16_t head = ring_slot(next_used_, book_.mask());
+        next_used_ = static_cast<std::uint16_t>(next_used_ + book_.descriptors(head));
+        take(book_.leave(head));
+      }
+    } else {
+      release_as_offered(take);
+    }
     book_.release_all(take);
   }
 
@@ -205,6 +215,29 @@ class SplitRing {
       return;
     offered = id;
     avail_ring()[slot] = id;
+  }
+
+  /// The available ring names buffers in the order in which they were offered, and as many as it has entries:
+  /// one that stands there twice was offered by the later entry, one that does not is older than all of them.
+  /// The hints are of no further use, so they take the list; a listed descriptor is marked by what none says.
+  template <class Take>
+  void release_as_offered(Take take) noexcept {
+    constexpr std::uint64_t kListed = ~std::uint64_t{0};
+    const auto held = [this](std::uint16_t id) {
+      return !book_.is_free(id) && book_.descriptors(id) != 0 && book_.entry(id).rest != kListed;
+    };
+    std::uint16_t listed = 0;
+    for (std::uint32_t back = 1; back <= size(); ++back) {
+      const std::uint16_t slot = ring_slot(static_cast<std::uint16_t>(avail_index_ - back), book_.mask());
+      const std::uint16_t id = book_.entry(slot).offered;
+      if (!held(id)) continue;
+      hints_[listed++] = id;
+      book_.entry(id).rest = kListed;
+    }
+    for (std::uint32_t id = 0; id < size(); ++id) {
+      if (held(static_cast<std::uint16_t>(id))) take(book_.leave(static_cast<std::uint16_t>(id)));
+    }
+    while (listed > 0) take(book_.leave(hints_[--listed]));
   }
 
   /// The links are the driver's own copies: what stands in the table is the device's to read, not ours to

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/dma.hpp"
@@ -38,6 +39,12 @@ class Transport {
 
   /// 2.4: the device stops and forgets everything. Waits until it has.
   [[nodiscard]] virtual Result<void> reset() = 0;
+  /// The same, of a device that need not be ready for another start.
+  [[nodiscard]] virtual Result<void> shut_down() { return reset(); }
+  /// False while reset() cannot succeed, since the other side is away. Does not wait.
+  [[nodiscard]] virtual bool may_reset() { return true; }
+  /// How often the other side was away and came back; none where it cannot.
+  [[nodiscard]] virtual std::optional<std::uint64_t> reconnects() const noexcept { return {}; }
   /// 2.1; all ones when the device has gone.
   [[nodiscard]] virtual common::DeviceStatus status() const = 0;
   /// Sets status bits on top of those already set.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include "base/cpu.hpp"
 #include "pmd/port.hpp"
@@ -63,6 +64,19 @@ class TxQueue final
     TxQueue::Queue::renew(std::move(memory));
     held_back_ = 0;
     told_ = true;
+  }
+  /// What the device has not sent, in the order in which it was given, behind those in `unsent`, which has
+  /// room for them: to be posted again. What it has sent goes back to the cache. The device was reset, and
+  /// the queue is not used any more.
+  void withdraw(std::vector<Packet*>& unsent) noexcept {
+    this->ring_.publish();
+    if (!this->faulted()) reclaim();
+    this->set_faulted();
+    this->ring_.release_all([&unsent](Packet* head) {
+      if constexpr (F.header.offloads)
+        undo_pseudo_header(Packets::tx_request(*head), Packets::data(*head), Packets::frame_length(*head));
+      unsent.push_back(head);
+    });
   }
   [[nodiscard]] TxStats stats() const noexcept override {
     return {packets_.value(), bytes_.value(), ring_full_.value(), rejected_.value(), this->bad_completions()};

@@ -16,7 +16,7 @@ from counting import Counts, count_test, read_log
 from machine import excuse, lacking
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES = ("unit", "style", "device", "install", "fuzz", "guest")
+SUITES = ("unit", "style", "device", "vhost", "install", "fuzz", "guest")
 # Of the style suite, what takes seconds.
 QUICK_STYLE = ("self_test", "counting_test", "check_layers", "check_limits", "check_text", "check_docs", "check_format")
 LOG_TAIL = 40
@@ -37,8 +37,8 @@ class Build:
 
 
 BUILDS = [
-    Build("gcc", ("unit", "device", "style", "install", "guest"), everything=True),
-    Build("asan", ("unit", "fuzz", "device"), "clang-asan.ini", slowness=3, short=True),
+    Build("gcc", ("unit", "device", "vhost", "style", "install", "guest"), everything=True),
+    Build("asan", ("unit", "fuzz", "device", "vhost"), "clang-asan.ini", slowness=3, short=True),
     Build("tsan", ("unit",), "clang-tsan.ini", slowness=5,
           folders=("tests/unit/base", "tests/unit/mempool", "tests/unit/lcore")),
     Build("pool-debug", ("unit",), "pool-debug.ini", slowness=2, folders=("tests/unit/base", "tests/unit/mempool", "tests/unit/pmd")),

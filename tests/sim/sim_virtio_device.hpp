@@ -73,6 +73,8 @@ class SimVirtioDevice : public SimPciTarget {
   [[nodiscard]] std::vector<std::string> violations() const;
   [[nodiscard]] std::uint8_t status() const noexcept { return status_; }
   [[nodiscard]] std::uint64_t offered() const noexcept { return offered_; }
+  /// From the next reset on.
+  void offer(std::uint64_t features) noexcept { offered_ = features; }
   /// What the driver accepted; valid once FEATURES_OK is set.
   [[nodiscard]] std::uint64_t accepted() const noexcept { return accepted_; }
   [[nodiscard]] bool negotiated(unsigned bit) const noexcept { return ((accepted_ >> bit) & 1U) != 0; }

@@ -27,6 +27,11 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
+    @property
+    def input(self) -> int:
+        """The descriptor of its standard input."""
+        return self._popen.stdin.fileno()
+
     def running(self) -> bool:
         return self._popen.poll() is None
 

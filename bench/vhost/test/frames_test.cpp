@@ -8,7 +8,8 @@ namespace spinring::bench::vhost {
 namespace {
 
 TEST(SequenceChecker, CountsGapsLateOnesAndDoubles) {
-  SequenceChecker checker;
+  StreamRecord record;
+  SequenceChecker checker(record);
   for (const std::uint64_t sequence : {0UL, 1UL, 4UL, 3UL, 3UL, 1UL, 5UL}) checker.see(sequence);
   EXPECT_EQ(checker.verified(), 7U);
   EXPECT_EQ(checker.lost(), 1U);  // 2
@@ -18,7 +19,8 @@ TEST(SequenceChecker, CountsGapsLateOnesAndDoubles) {
 }
 
 TEST(SequenceChecker, ALongGapIsLossAndItsWindowStartsAnew) {
-  SequenceChecker checker;
+  StreamRecord record;
+  SequenceChecker checker(record);
   checker.see(0);
   checker.see(1'000'000);
   EXPECT_EQ(checker.lost(), 999'999U);

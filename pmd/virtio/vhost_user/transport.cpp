@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <utility>
 
 #include "base/log.hpp"
 #include "pmd/errors.hpp"
@@ -16,7 +17,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kConnectTimeout = 10s;
-constexpr auto kReconnectTimeout = 200ms;  ///< of one attempt; the port's owner tries again
 
 /// What a switch does for the data path (virtio 1.2, 5.1.3 and section 6). The rest of what it offers belongs
 /// to the front end or to an emulated device.
@@ -65,19 +65,43 @@ VhostUserTransport::~VhostUserTransport() {
   if (listener_) ::unlink(config_.path.c_str());
 }
 
-Result<void> VhostUserTransport::attach_channel() {
-  const bool first = back_end_features_ == 0;
-  const Deadline deadline(first ? Clock::duration(kConnectTimeout) : Clock::duration(kReconnectTimeout));
-  if (config_.server && !listener_) {
+Result<Channel> VhostUserTransport::open_channel(Deadline deadline) {
+  if (!config_.server) return Channel::connect(config_.path, deadline);
+  if (!listener_) {
     auto listener = Channel::listen(config_.path);
     if (!listener) return fail(std::move(listener));
     listener_ = std::move(*listener);
   }
-  auto channel = config_.server ? Channel::accept(listener_.get(), config_.path, deadline)
-                                : Channel::connect(config_.path, deadline);
-  if (!channel) return fail(std::move(channel));
-  channel_.emplace(std::move(*channel));
-  return learn_features();
+  // Switches that came and went while nobody looked wait in the line as well.
+  auto channel = Channel::accept(listener_.get(), config_.path, deadline);
+  while (channel && !channel->connected()) channel = Channel::accept(listener_.get(), config_.path, deadline);
+  return channel;
+}
+
+/// Waits for the first connection alone; later ones are there or not, and the port's owner tries again.
+Result<void> VhostUserTransport::attach_channel() {
+  if (!arrived_) {
+    auto channel = open_channel(Deadline(connections_ == 0 ? Clock::duration(kConnectTimeout) : 0s));
+    if (!channel) return fail(std::move(channel));
+    arrived_.emplace(std::move(*channel));
+  }
+  channel_ = std::exchange(arrived_, std::nullopt);
+  auto learned = learn_features();
+  if (learned) {
+    ++connections_;
+  } else {
+    channel_.reset();
+  }
+  return learned;
+}
+
+bool VhostUserTransport::may_reset() {
+  if (connected()) return true;
+  if (arrived_ && !arrived_->connected()) arrived_.reset();
+  if (!arrived_) {
+    if (auto channel = open_channel(Deadline(0s))) arrived_.emplace(std::move(*channel));
+  }
+  return arrived_.has_value();
 }
 
 Result<void> VhostUserTransport::learn_features() {
@@ -107,25 +131,25 @@ Result<void> VhostUserTransport::learn_features() {
 }
 
 Result<void> VhostUserTransport::reset() {
+  if (auto down = shut_down(); !down) return down;
+  return channel_ ? Result<void>{} : attach_channel();
+}
+
+Result<void> VhostUserTransport::shut_down() {
   status_ = {};
   failed_ = false;
-  if (!connected()) {
-    vrings_.clear();
-    channel_.reset();
-    return attach_channel();
-  }
+  if (!connected()) channel_.reset();
   // "GET_VRING_BASE stops the ring": once it is answered, the switch does not touch the queue any more.
   for (const auto& vring : vrings_) {
+    if (!channel_) break;
     VringState state{vring->index, 0};
     auto stopped = channel_->ask(Request::kGetVringBase, std::as_bytes(std::span(&state, 1)),
                                  std::as_writable_bytes(std::span(&state, 1)));
-    if (!stopped) {
-      channel_.reset();  // a switch that does not stop in order is cut off: closing the socket stops it
-      break;
-    }
+    // A switch that does not stop in order is cut off: closing the socket stops it.
+    if (!stopped) channel_.reset();
   }
   vrings_.clear();
-  return channel_ ? Result<void>{} : attach_channel();
+  return {};
 }
 
 common::DeviceStatus VhostUserTransport::status() const {

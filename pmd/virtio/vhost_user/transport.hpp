@@ -33,6 +33,12 @@ class VhostUserTransport final : public Transport {
   [[nodiscard]] const DmaTable& dma() const noexcept override { return memory_table_.table(); }
 
   [[nodiscard]] Result<void> reset() override;
+  [[nodiscard]] Result<void> shut_down() override;
+  /// Whether a switch is there: connects or accepts one that has come back, and says nothing to it yet.
+  [[nodiscard]] bool may_reset() override;
+  [[nodiscard]] std::optional<std::uint64_t> reconnects() const noexcept override {
+    return connections_ == 0 ? 0 : connections_ - 1;
+  }
   [[nodiscard]] common::DeviceStatus status() const override;
   void add_status(common::DeviceStatus bits) override;
   [[nodiscard]] FeatureSet device_features() override { return offered_; }
@@ -75,6 +81,7 @@ class VhostUserTransport final : public Transport {
   };
 
   explicit VhostUserTransport(const Config& config) : config_(config) {}
+  [[nodiscard]] Result<Channel> open_channel(Deadline deadline);
   [[nodiscard]] Result<void> attach_channel();
   [[nodiscard]] Result<void> learn_features();
   [[nodiscard]] Result<void> share_memory();
@@ -90,6 +97,8 @@ class VhostUserTransport final : public Transport {
   Fd listener_;
   std::vector<std::unique_ptr<Vring>> vrings_;
   std::optional<Channel> channel_;
+  std::optional<Channel> arrived_;  ///< of a switch that has come back, until reset()
+  std::uint64_t connections_ = 0;
   std::uint64_t back_end_features_ = 0;
   std::uint64_t protocol_features_ = 0;
   FeatureSet offered_;

@@ -21,8 +21,8 @@ Report sample() {
   port.link = {true, 10'000, true};
   port.rx_path = "virtio split rx";
   port.tx_path = "virtio split tx";
-  port.rx = {{10, 640, 1, 2, 3}, {20, 1280, 0, 0, 0}};
-  port.tx = {{25, 1600, 5, 1, 0}};
+  port.rx = {{10, 640, 1, 2, 3, 4}, {20, 1280, 0, 0, 0}};
+  port.tx = {{25, 1600, 5, 1, 0, 7, 8}};
   port.flow = {30, 0, 26, 4, 0};
   port.recoveries = 2;
   report.ports = {port};
@@ -67,12 +67,19 @@ TEST(ReportJson, HasEveryFieldByItsName) {
   EXPECT_EQ(port.at("tx_dropped"), 4);
   ASSERT_EQ(port.at("queues").size(), 2U);
   EXPECT_EQ(port.at("queues").at(0).at("queue"), 0);
-  EXPECT_EQ(
-      port.at("queues").at(0).at("rx"),
-      (Json{{"packets", 10}, {"bytes", 640}, {"bad_completions", 1}, {"truncated", 2}, {"refill_short", 3}}));
-  EXPECT_EQ(
-      port.at("queues").at(0).at("tx"),
-      (Json{{"packets", 25}, {"bytes", 1600}, {"ring_full", 5}, {"rejected", 1}, {"bad_completions", 0}}));
+  EXPECT_EQ(port.at("queues").at(0).at("rx"), (Json{{"packets", 10},
+                                                    {"bytes", 640},
+                                                    {"bad_completions", 1},
+                                                    {"truncated", 2},
+                                                    {"refill_short", 3},
+                                                    {"restart_dropped", 4}}));
+  EXPECT_EQ(port.at("queues").at(0).at("tx"), (Json{{"packets", 25},
+                                                    {"bytes", 1600},
+                                                    {"ring_full", 5},
+                                                    {"rejected", 1},
+                                                    {"bad_completions", 0},
+                                                    {"sent_again", 7},
+                                                    {"restart_dropped", 8}}));
   EXPECT_FALSE(port.at("queues").at(1).contains("tx"));
   const Json& lcore = json.at("lcores").at(0);
   EXPECT_EQ(lcore.at("lcore"), 1);
@@ -98,7 +105,7 @@ TEST(ReportText, IsTestpmdsBlockAndNamesDrops) {
   EXPECT_NE(text.find("TX-packets: 25             TX-dropped: 5             TX-total: 30"), std::string::npos)
       << text;
   for (const char* name : {"tx_dropped=4", "rx_bad_completions=1", "rx_truncated=2", "rx_refill_short=3",
-                           "tx_ring_full=5", "tx_rejected=1", "recoveries=2"}) {
+                           "tx_ring_full=5", "tx_rejected=1", "tx_sent_again=7", "recoveries=2"}) {
     EXPECT_NE(text.find(name), std::string::npos) << name;
   }
   EXPECT_EQ(text.find("tx_bad_completions"), std::string::npos) << "zero: not worth a word";

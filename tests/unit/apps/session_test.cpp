@@ -198,6 +198,8 @@ TEST_F(SessionTest, AFaultIsMendedAndCountersGoOn) {
   const std::uint64_t before = totals((*session)->report()).rx;
   lab_.port[0]->faulty = true;
   ASSERT_TRUE((*session)->check_ports());
+  EXPECT_EQ(lab_.port[0]->starts, 1) << "what the device has delivered is taken first";
+  ASSERT_TRUE((*session)->check_ports());
   EXPECT_TRUE((*session)->forwarding());
   EXPECT_EQ(lab_.port[0]->starts, 2);
   EXPECT_EQ(lab_.port[1]->starts, 1) << "the other port runs on";
@@ -213,6 +215,7 @@ TEST_F(SessionTest, AFailedRestartIsTriedAgainLater) {
   ASSERT_TRUE((*session)->start(0));
   lab_.port[1]->faulty = true;
   lab_.port[1]->starts_to_fail = 1;
+  ASSERT_TRUE((*session)->check_ports());
   ASSERT_TRUE((*session)->check_ports());
   EXPECT_TRUE((*session)->report().ports[1].faulted);
   EXPECT_FALSE((*session)->port(1).running());
