@@ -206,8 +206,6 @@ class E1000Port final : public BasicPort<Packets> {
     tx_.clear();
   }
 
-  static constexpr std::uint16_t kStandardMtu = 1500;
-
   // Teardown runs upwards: queues (their packets go home) before the device's registers, and memory_ outlives
   // all.
   mempool::Memory* memory_;
