@@ -203,8 +203,8 @@ Result<void> NetDevice::negotiate(const StartRequest& request) {
   return transport_->set_dma(true);
 }
 
-/// 2.8.10.1: a packed ring of a device need not be a power of two, and the driver may ask for less. Ours are: a
-/// slot is then a mask of a free-running index, and the loops have no comparison for each descriptor.
+/// 2.8.10.1: a packed ring of a device need not be a power of two, and the driver may ask for less. Ours are:
+/// a slot is then a mask of a free-running index, and the loops have no comparison for each descriptor.
 std::uint16_t NetDevice::largest_ring(std::uint16_t index) {
   const std::uint16_t most = transport_->max_queue_size(index);
   return negotiated_.has(Feature::kRingPacked) ? std::bit_floor(most) : most;

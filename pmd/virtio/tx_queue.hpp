@@ -234,6 +234,8 @@ class TxQueue final
       rejected_.add(1);
       this->free_chain(&packet);
     } else {
+      // burst() has counted packets: a chain may find too little room with much of it to be taken back.
+      if (descriptors > this->ring_.free() && descriptors > 1) reclaim();
       if (descriptors > this->ring_.free()) return false;
       offer.bytes += Packets::frame_length(packet);
       post_chain(packet, descriptors);

@@ -72,13 +72,14 @@ std::vector<Frame> burst_of(std::uint32_t& seed, std::size_t count, std::size_t 
 }
 
 void expect_negotiated(const VhostConfig& config, std::uint64_t features) {
-  const auto has = [features](unsigned bit) { return (features >> bit & 1U) != 0; };
+  const auto has = [features](auto bit) { return (features >> bit & 1U) != 0; };
   EXPECT_TRUE(has(VIRTIO_F_VERSION_1));
+  EXPECT_FALSE(has(VIRTIO_RING_F_INDIRECT_DESC));
   EXPECT_EQ(has(VIRTIO_F_RING_PACKED), config.packed);
   EXPECT_EQ(has(kInOrder), config.in_order);
   EXPECT_EQ(has(VIRTIO_NET_F_MRG_RXBUF), config.mergeable);
   EXPECT_EQ(has(VIRTIO_NET_F_MQ), config.queues > 1);
-  for (const unsigned bit :
+  for (const int bit :
        {VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6})
     EXPECT_EQ(has(bit), !config.offloads.empty()) << bit;
   EXPECT_EQ(has(VIRTIO_NET_F_GUEST_TSO4), config.offloads.has(Offload::kRxCoalesce));

@@ -33,12 +33,14 @@ INSTANTIATE_TEST_SUITE_P(Rings, Offloads, ::testing::Range(0U, 4U));
 mempool::Packet* asking(VhostRig& rig, const IpFrame& frame, std::uint32_t offload) {
   constexpr std::size_t kPiece = 2000;
   const Frame bytes = frame.bytes();
-  mempool::Packet* const head =
-      rig.packet(Frame(bytes.begin(), bytes.begin() + std::min(kPiece, bytes.size())));
+  const auto piece = [&](std::size_t at) {
+    const auto part = std::span(bytes).subspan(at, std::min(kPiece, bytes.size() - at));
+    return rig.packet(Frame(part.begin(), part.end()));
+  };
+  mempool::Packet* const head = piece(0);
   mempool::Packet* tail = head;
   for (std::size_t at = kPiece; at < bytes.size(); at += kPiece) {
-    const auto end = static_cast<std::ptrdiff_t>(std::min(at + kPiece, bytes.size()));
-    tail->next = rig.packet(Frame(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin() + end));
+    tail->next = piece(at);
     tail = tail->next;
     ++head->segments;
   }
