@@ -28,7 +28,6 @@ constexpr std::uint16_t kMinRing = 8;  // RDLEN counts in 128 bytes
 constexpr std::uint16_t kMaxRing = 4096;
 constexpr std::uint16_t kDefaultRing = 512;
 constexpr std::uint16_t kDescriptorBytes = 16;
-constexpr std::uint16_t kStandardMtu = 1500;
 
 /// [8254x] 13.4.22: BSIZE and BSEX. The largest first.
 struct BufferSize {

@@ -11,6 +11,8 @@
 /// What differs between the devices of the family, as data: the driver asks a trait, never a device id.
 namespace spinring::pmd::e1000 {
 
+inline constexpr std::uint16_t kStandardMtu = 1500;  ///< where none is asked for
+
 /// How receive descriptors are written back.
 enum class RxFormat : std::uint8_t {
   kLegacy,    ///< [8254x] 3.2.3

@@ -153,8 +153,6 @@ class E1000Port final
     queue.set_doorbell(*doorbell);
     return {};
   }
-
-  static constexpr std::uint16_t kStandardMtu = 1500;
 };
 
 }  // namespace spinring::pmd::e1000
