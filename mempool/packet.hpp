@@ -30,11 +30,13 @@ enum OffloadBits : std::uint32_t {
   kTxIpChecksum = 1U << 11,  ///< fill in the IPv4 header checksum
   kTxSegmentUdp = 1U << 12,  ///< cut into UDP datagrams of segment_size; else as kTxSegment
   kRxTimestampValid = 1U << 13,
+  kTxSctpChecksum = 1U << 14,   ///< fill in SCTP's CRC32c at csum_start + 8; csum_offset is 8
+  kRxTimestampKept = 1U << 15,  ///< the device keeps its time of arrival: Port::rx_timestamp() reads it
 };
 
 /// What a packet can ask of the device that sends it.
 inline constexpr std::uint32_t kTxOffloads =
-    kTxChecksum | kTxSegment | kTxVlanInsert | kTxIpChecksum | kTxSegmentUdp;
+    kTxChecksum | kTxSegment | kTxVlanInsert | kTxIpChecksum | kTxSegmentUdp | kTxSctpChecksum;
 
 /// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
 /// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point

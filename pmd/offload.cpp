@@ -17,6 +17,7 @@ constexpr std::array kNames{
     std::pair{Offload::kTxSegment, "tx-segment"},
     std::pair{Offload::kTxSegmentUdp, "tx-segment-udp"},
     std::pair{Offload::kTxVlanInsert, "tx-vlan-insert"},
+    std::pair{Offload::kTxSctpChecksum, "tx-sctp-checksum"},
     std::pair{Offload::kRss, "rss"},
 };
 

@@ -10,18 +10,20 @@ namespace spinring::pmd {
 /// Work that a device can take over from the program. A port offers a set (PortInfo::offloads) and is asked
 /// for a part of it (PortConfig::offloads). What a packet wants or got is in its own `offloads` bits.
 enum class Offload : std::uint32_t {
-  kRxChecksum = 1U << 0,     ///< L3/L4 checksums of received frames are verified and the result noted
-  kRxCoalesce = 1U << 1,     ///< TCP segments of one flow may arrive as one frame (LRO, guest TSO)
-  kRxVlanStrip = 1U << 2,    ///< the VLAN tag is taken out of the frame and noted
-  kRxHash = 1U << 3,         ///< the RSS hash is noted in the packet
-  kRxTimestamp = 1U << 4,    ///< the device's time of arrival is noted
-  kRxCoalesceUdp = 1U << 5,  ///< UDP datagrams of one flow may arrive as one frame (guest USO)
-  kTxChecksum = 1U << 8,     ///< the L4 checksum of packets that ask for it is filled in
-  kTxIpChecksum = 1U << 9,   ///< the IPv4 header checksum of packets that ask for it is filled in
-  kTxSegment = 1U << 10,     ///< TCP packets that ask for it are cut into segments (TSO)
-  kTxSegmentUdp = 1U << 11,  ///< UDP packets that ask for it are cut into datagrams (USO)
-  kTxVlanInsert = 1U << 12,  ///< a VLAN tag is put into packets that ask for it
-  kRss = 1U << 16,           ///< flows are spread over the RX queues by a Toeplitz hash
+  kRxChecksum = 1U << 0,   ///< L3/L4 checksums of received frames are verified and the result noted
+  kRxCoalesce = 1U << 1,   ///< TCP segments of one flow may arrive as one frame (LRO, guest TSO)
+  kRxVlanStrip = 1U << 2,  ///< the VLAN tag is taken out of the frame and noted
+  kRxHash = 1U << 3,       ///< the RSS hash is noted in the packet
+  kRxTimestamp =
+      1U << 4,  ///< the device's time of arrival is noted (82576: kept, of one PTP event at a time)
+  kRxCoalesceUdp = 1U << 5,    ///< UDP datagrams of one flow may arrive as one frame (guest USO)
+  kTxChecksum = 1U << 8,       ///< the L4 checksum of packets that ask for it is filled in
+  kTxIpChecksum = 1U << 9,     ///< the IPv4 header checksum of packets that ask for it is filled in
+  kTxSegment = 1U << 10,       ///< TCP packets that ask for it are cut into segments (TSO)
+  kTxSegmentUdp = 1U << 11,    ///< UDP packets that ask for it are cut into datagrams (USO)
+  kTxVlanInsert = 1U << 12,    ///< a VLAN tag is put into packets that ask for it
+  kTxSctpChecksum = 1U << 13,  ///< SCTP's CRC32c of packets that ask for it is filled in
+  kRss = 1U << 16,             ///< flows are spread over the RX queues by a Toeplitz hash
 };
 
 /// A set of offloads, offered or asked for.

@@ -8,6 +8,7 @@
 #include "pmd/e1000/device.hpp"
 #include "pmd/e1000/models.hpp"
 #include "pmd/e1000/port.hpp"
+#include "pmd/e1000/sheet_models.hpp"
 #include "pmd/e1000/vf_device.hpp"
 #include "pmd/errors.hpp"
 #include "pmd/virtio/pci_transport.hpp"
@@ -56,6 +57,14 @@ constexpr std::array kDevices{
     Row{0x8086, 0x100F, open_e1000<e1000::Device, e1000::k82545em>},
     Row{0x8086, 0x10D3, open_e1000<e1000::Device, e1000::k82574l>},
     Row{0x8086, 0x10C9, open_e1000<e1000::Device, e1000::k82576eb>},
+    // By the data sheet alone: sheet_models.hpp.
+    Row{0x8086, 0x1521, open_e1000<e1000::Device, e1000::kI350Copper>},
+    Row{0x8086, 0x1533, open_e1000<e1000::Device, e1000::kI210Copper>},
+    Row{0x8086, 0x1539, open_e1000<e1000::Device, e1000::kI211Copper>},
+    Row{0x8086, 0x153A, open_e1000<e1000::Device, e1000::kI217Lm>},
+    Row{0x8086, 0x153B, open_e1000<e1000::Device, e1000::kI217Lm>},
+    Row{0x8086, 0x156F, open_e1000<e1000::Device, e1000::kI219Lm>},
+    Row{0x8086, 0x1570, open_e1000<e1000::Device, e1000::kI219Lm>},
     Row{0x8086, 0x10CA, open_e1000<e1000::VfDevice, e1000::k82576vf>},
 };
 
@@ -72,7 +81,9 @@ Result<std::unique_ptr<AnyPort>> open_port(std::unique_ptr<PciFunction> function
     return fail(
         Errc::kUnknownDevice, fmt::format("opening {:04x}:{:04x}", vendor, device), function->name(), 0,
         "Devices that spinring drives: virtio-net (1af4:1041, 1af4:1000), e1000 (8086:100e, 100c, 100f), "
-        "e1000e (8086:10d3), igb (8086:10c9) and its virtual functions (8086:10ca)");
+        "e1000e (8086:10d3, 153a, 153b, 156f, 1570), igb (8086:10c9, 1521, 1533, 1539) and its virtual "
+        "functions "
+        "(8086:10ca)");
   }
   return row->open(std::move(function), memory);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <compare>
 #include <cstdint>
 #include <memory>
@@ -105,6 +106,19 @@ struct Coalescing {
 };
 
 enum class Direction : bool { kRx, kTx };
+
+/// Pause frames: IEEE 802.3, annex 31B. Both sides are set by hand: what they negotiated is not looked at.
+struct FlowControl {
+  bool rx = false;  ///< those of the other side are obeyed
+  bool tx = false;  ///< they are sent when the device's receive buffer fills
+  /// Bytes in that buffer from which the other side is to wait, and below which it may go on; 0: so that two
+  /// more frames of the MTU fit, and one frame less.
+  std::uint32_t high_water = 0;
+  std::uint32_t low_water = 0;
+  std::uint16_t pause_time = 0x680;  ///< how long it waits, in 512 bit times
+  bool send_xon = true;              ///< it is told when it may go on before that
+  bool operator==(const FlowControl&) const = default;
+};
 
 /// A device register as it was read: "CTRL", its offset in the register block, its value, and its fields in
 /// words.
@@ -253,6 +267,22 @@ class BasicPort {
   /// Starts a queue that stop_queue() stopped; handles to it and its statistics stay as they were.
   [[nodiscard]] virtual Result<void> start_queue(Direction /*direction*/, std::uint16_t /*queue*/) {
     return unsupported("starting one queue");
+  }
+  /// Pause frames, from now on or from the next start. kBadArgument for marks that do not fit the buffer.
+  [[nodiscard]] virtual Result<void> set_flow_control(const FlowControl& /*wanted*/) {
+    return unsupported("setting flow control");
+  }
+  /// What was set, with its marks as the device has them.
+  [[nodiscard]] virtual Result<FlowControl> flow_control() { return unsupported("reading flow control"); }
+  /// With Offload::kRxTimestamp: when the packet with mempool::kRxTimestampKept came, by the device's clock.
+  /// The device keeps one at a time: the next packet gets its own only after this was read. Nothing: none is
+  /// kept.
+  [[nodiscard]] virtual Result<std::optional<std::chrono::nanoseconds>> rx_timestamp() {
+    return unsupported("reading a time of arrival");
+  }
+  /// The device's clock, which begins with 0 at start() and again when it has run over.
+  [[nodiscard]] virtual Result<std::chrono::nanoseconds> device_time() {
+    return unsupported("reading the device's clock");
   }
   /// How often the device has asked that this port make itself known to the network (its machine has moved):
   /// the application then sends a gratuitous ARP or its like. link() looks.

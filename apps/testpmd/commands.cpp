@@ -116,6 +116,15 @@ std::string extended_stats_text(PortSlot& slot) {
   return text;
 }
 
+std::string flow_control_text(PortSlot& slot) {
+  const auto control = slot.port().flow_control();
+  if (!control) return control.error().message() + "\n";
+  return fmt::format("{}: rx pause {}, tx pause {}, high water {}, low water {}, pause time {:#x}, XON {}\n",
+                     slot.label(), control->rx ? "on" : "off", control->tx ? "on" : "off",
+                     control->high_water, control->low_water, control->pause_time,
+                     control->send_xon ? "on" : "off");
+}
+
 /// What is asked of the device itself.
 CommandResult show_device(Session& session, std::string_view what, const std::vector<std::size_t>& chosen,
                           bool changed) {
@@ -125,7 +134,9 @@ CommandResult show_device(Session& session, std::string_view what, const std::ve
     if (!slot.present()) {
       result.text += slot.label() + " was removed\n";
     } else {
-      result.text += what == "regs" ? registers_text(slot, changed) : extended_stats_text(slot);
+      result.text += what == "regs"     ? registers_text(slot, changed)
+                     : what == "xstats" ? extended_stats_text(slot)
+                                        : flow_control_text(slot);
     }
   }
   return result;
@@ -133,15 +144,15 @@ CommandResult show_device(Session& session, std::string_view what, const std::ve
 
 CommandResult show(Session& session, const Words& line) {
   constexpr std::string_view kUsage =
-      "show port stats|info N|all, show port xstats N|all, show port regs N|all [changed], or show config "
-      "fwd\n";
+      "show port stats|info N|all, show port xstats|flow_ctrl N|all, show port regs N|all [changed], or show "
+      "config fwd\n";
   Words words = line;
   if (words.size() == 3 && words[1] == "config" && words[2] == "fwd") return show_config(session);
   const bool changed = words.size() == 5 && words[4] == "changed";
   if ((words.size() != 4 && !changed) || words[1] != "port") return {std::string(kUsage)};
-  if (words[3] == "regs") std::swap(words[2], words[3]);  // show port N regs
+  if (words[3] == "regs" || words[3] == "flow_ctrl") std::swap(words[2], words[3]);  // show port N regs
   const std::string_view what = words[2];
-  const bool device = what == "regs" || what == "xstats";
+  const bool device = what == "regs" || what == "xstats" || what == "flow_ctrl";
   if ((!device && what != "stats" && what != "info") || (changed && what != "regs"))
     return {std::string(kUsage)};
   const auto chosen = ports(session, words[3]);
@@ -172,8 +183,62 @@ CommandResult set_promiscuous(Session& session, const Words& words) {
   return result;
 }
 
+/// Changes what one pair of words asks for; false: it is none.
+bool change_flow_control(pmd::FlowControl& control, std::string_view key, std::string_view value) {
+  if (key == "rx" || key == "tx") {
+    (key == "rx" ? control.rx : control.tx) = value == "on";
+    return value == "on" || value == "off";
+  }
+  // Pause frames are neither passed on nor negotiated.
+  if (key == "mac_ctrl_frame_fwd" || key == "autoneg") return value == "off";
+  const bool mark = key == "high_water" || key == "low_water";
+  const auto count = number(value, 0, key == "send_xon" ? 1 : mark ? 0xFFFFF : 0xFFFF);
+  if (!count) return false;
+  if (mark) {
+    (key == "high_water" ? control.high_water : control.low_water) = *count;
+  } else if (key == "pause_time") {
+    control.pause_time = static_cast<std::uint16_t>(*count);
+  } else if (key == "send_xon") {
+    control.send_xon = *count != 0;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// As testpmd has it: pairs of words, and four numbers in its order that need no names.
+CommandResult set_flow_control(Session& session, const Words& words) {
+  constexpr std::string_view kUsage =
+      "set flow_ctrl [rx on|off] [tx on|off] [high_water N] [low_water N] [pause_time N] [send_xon 0|1] "
+      "[mac_ctrl_frame_fwd off] [autoneg off] PORT\n";
+  constexpr std::array<std::string_view, 4> kNumbers{"high_water", "low_water", "pause_time", "send_xon"};
+  if (words.size() < 4) return {std::string(kUsage)};
+  const auto chosen = ports(session, words.back());
+  if (!chosen) return no_port(session, words.back());
+  CommandResult result;
+  for (const std::size_t port : *chosen) {
+    PortSlot& slot = session.port(port);
+    if (!slot.present()) return {slot.label() + " was removed\n"};
+    auto control = slot.port().flow_control();
+    if (!control) return {control.error().message() + "\n"};
+    if (words[2] == "rx" && words.size() > 5) control->high_water = control->low_water = 0;
+    std::size_t unnamed = 0;
+    for (std::size_t at = 2; at + 1 < words.size(); ++at) {
+      const bool is_number = number(words[at], 0, 0xFFFFF).has_value();
+      if (is_number && unnamed == kNumbers.size()) return {std::string(kUsage)};
+      const std::string_view key = is_number ? kNumbers[unnamed++] : words[at];
+      if (!is_number) ++at;
+      if (at + 1 >= words.size() || !change_flow_control(*control, key, words[at]))
+        return {std::string(kUsage)};
+    }
+    result.text += outcome(slot.port().set_flow_control(*control), slot.label() + ": flow control set").text;
+  }
+  return result;
+}
+
 CommandResult set(Session& session, const Words& words) {
   if (words.size() >= 2 && words[1] == "promisc") return set_promiscuous(session, words);
+  if (words.size() >= 2 && words[1] == "flow_ctrl") return set_flow_control(session, words);
   const std::string_view when = session.forwarding() ? " from the next start on" : "";
   if (words.size() == 3 && words[1] == "fwd") {
     const auto mode = find_by_name(kForwardModes, words[2]);
@@ -213,11 +278,14 @@ constexpr std::array<Command, 7> kCommands{
       "show port stats|info N|all  counters; what a port is\n"
       "show port xstats N|all      the device's own counters\n"
       "show port regs N|all [changed]  its registers; those alone that changed since they were shown\n"
+      "show port N flow_ctrl       its pause frames\n"
       "show config fwd             mode, and which lcore polls what"},
      {"set", set,
       "set fwd MODE                io, mac, macswap, rxonly, txonly\n"
       "set burst N                 packets taken at once\n"
-      "set promisc N|all on|off    take all frames, or those for the port"},
+      "set promisc N|all on|off    take all frames, or those for the port\n"
+      "set flow_ctrl rx on|off tx on|off HIGH LOW PAUSE XON mac_ctrl_frame_fwd off autoneg off N\n"
+      "                            pause frames; or some of it by name: set flow_ctrl high_water 8192 N"},
      {"clear", clear, "clear port stats [all]      begin counting anew"},
      {"help", help, "help                        this list"},
      {"quit", quit, "quit                        end; also Ctrl-D"}}};

@@ -19,6 +19,7 @@ struct RxWriteBack {
   static constexpr std::uint32_t kIxsm = 1U << 2;
   static constexpr std::uint32_t kVp = 1U << 3;
   static constexpr std::uint32_t kL4cs = 1U << 5;  ///< TCPCS: the L4 checksum was looked at
+  static constexpr std::uint32_t kTs = 1U << 16;   ///< [82576] 7.1.5.2: RXSTMPL and RXSTMPH have its time
   static constexpr std::uint32_t kL4e = 1U << 29;  ///< TCPE: and it is wrong
   static constexpr std::uint32_t kIpe = 1U << 30;  ///< the IPv4 header checksum is wrong
   /// CE, SE, SEQ, CXE, RXE: a frame that did not come whole over the wire. Only with RCTL.SBP may the device

@@ -28,7 +28,6 @@ constexpr std::uint16_t kMinRing = 8;  // RDLEN counts in 128 bytes
 constexpr std::uint16_t kMaxRing = 4096;
 constexpr std::uint16_t kDefaultRing = 512;
 constexpr std::uint16_t kDescriptorBytes = 16;
-constexpr std::uint16_t kStandardMtu = 1500;
 
 /// [8254x] 13.4.22: BSIZE and BSEX. The largest first.
 struct BufferSize {
@@ -53,12 +52,14 @@ constexpr std::array kRxMeanings{
     Meaning{Offload::kRxChecksum, mempool::kRxChecksumGood | mempool::kRxChecksumBad},
     Meaning{Offload::kRxVlanStrip, mempool::kRxVlanStripped},
     Meaning{Offload::kRxHash, mempool::kRxHashValid},
+    Meaning{Offload::kRxTimestamp, mempool::kRxTimestampKept},
 };
 constexpr std::array kTxMeanings{
     Meaning{Offload::kTxChecksum, mempool::kTxChecksum},
     Meaning{Offload::kTxIpChecksum, mempool::kTxIpChecksum},
     Meaning{Offload::kTxSegment, mempool::kTxSegment},
     Meaning{Offload::kTxVlanInsert, mempool::kTxVlanInsert},
+    Meaning{Offload::kTxSctpChecksum, mempool::kTxSctpChecksum},
 };
 
 template <class Meanings>
@@ -161,9 +162,11 @@ Result<void> Device::reset() {
 /// The device has read its address from the NVM at reset: [8254x] 13.5.2. If not, we do.
 Result<void> Device::read_address() {
   Nvm nvm(*registers_, family().nvm, name());
-  const auto words = nvm.read_all();
+  const auto words =
+      family().nvm.done == 0 ? fail(Errc::kUnsupported, "reading the NVM", name()) : nvm.read_all();
   const bool sound = words && Nvm::is_sound(*words);
-  if (!sound) log(LogLevel::kWarning, name() + (words ? ": the NVM's checksum is wrong" : ": no NVM"));
+  if (!sound && family().nvm.done != 0)
+    log(LogLevel::kWarning, name() + (words ? ": the NVM's checksum is wrong" : ": no NVM"));
   const std::uint32_t low = mmio::read<Ral>(*registers_).raw;
   const Rah high = mmio::read<Rah>(*registers_);
   for (std::size_t i = 0; i < info_.mac.size(); ++i) {
@@ -229,7 +232,7 @@ Result<void> Device::prepare(const StartRequest& request) {
   all_multicast_ = false;
   vlan_filter_ = request.vlan_filter;
   if (auto done = function_->set_bus_master(true); !done) return done;
-  // [8254x] 13.4.1: the link comes up by autonegotiation alone. Pause frames are neither sent nor obeyed.
+  // [8254x] 13.4.1: the link comes up by autonegotiation alone.
   Ctrl ctrl = mmio::read<Ctrl>(*registers_);
   for (const auto field :
        {Ctrl::kLrst(1), Ctrl::kIlos(1), Ctrl::kFrcspd(1), Ctrl::kFrcdplx(1), Ctrl::kRfce(1), Ctrl::kTfce(1),
@@ -244,6 +247,9 @@ Result<void> Device::prepare(const StartRequest& request) {
   write_address(0, info_.mac, true);
   set_up_receive(request);
   set_up_transmit();
+  if (request.mtu != 0) mtu_ = request.mtu;
+  apply_flow_control();
+  if (request.offloads.has(Offload::kRxTimestamp)) set_up_timestamps();
   statistics_.restart(*registers_);
   return {};
 }
@@ -252,7 +258,7 @@ Result<void> Device::prepare(const StartRequest& request) {
 Result<void> Device::start_link() {
   if (link().up) return {};
   // QUIRK(QEMU): igb sets STATUS.LU only at the end of an autonegotiation that was asked for.
-  return Phy(*registers_, name()).restart_autonegotiation();
+  return Phy(*registers_, name(), family().phy_lock).restart_autonegotiation();
 }
 
 void Device::set_up_receive(const StartRequest& request) {
@@ -267,8 +273,10 @@ void Device::set_up_receive(const StartRequest& request) {
   mmio::write(*registers_, rctl);
   const bool checksum = request.offloads.has(Offload::kRxChecksum);
   const bool hash = needs_rss(request);
-  mmio::write(*registers_, Rxcsum::kIpofl(checksum ? 1 : 0) | Rxcsum::kTuofl(checksum ? 1 : 0) |
-                               Rxcsum::kPcsd(hash ? 1 : 0));
+  mmio::write(*registers_,
+              Rxcsum::kIpofl(checksum ? 1 : 0) | Rxcsum::kTuofl(checksum ? 1 : 0) |
+                  Rxcsum::kCrcofl(checksum && info_.offloads.has(Offload::kTxSctpChecksum) ? 1 : 0) |
+                  Rxcsum::kPcsd(hash ? 1 : 0));
   if (family().extended_rx) mmio::write(*registers_, mmio::read<Rfctl>(*registers_) | Rfctl::kExsten(1));
   // [82576] 8.2.7 has two types in VET, which are right after a reset.
   constexpr std::uint32_t kVlanType = 0x8100;

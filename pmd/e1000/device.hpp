@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -90,6 +92,10 @@ class Device {
   [[nodiscard]] virtual Result<void> set_mac(const MacAddress& mac);
   [[nodiscard]] virtual Result<void> set_mac_filter(std::span<const MacAddress> addresses);
   [[nodiscard]] virtual Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on);
+  [[nodiscard]] Result<void> set_flow_control(const FlowControl& wanted);
+  [[nodiscard]] Result<FlowControl> flow_control() const;
+  [[nodiscard]] Result<std::optional<std::chrono::nanoseconds>> rx_timestamp();
+  [[nodiscard]] Result<std::chrono::nanoseconds> device_time();
 
  protected:
   Device(std::unique_ptr<PciFunction> function, const Model& model, RegisterBlock& registers)
@@ -141,10 +147,23 @@ class Device {
   [[nodiscard]] Result<void> arm_link_event();
   [[nodiscard]] Result<bool> uses_msix();
 
+  // flow_control.cpp
+  [[nodiscard]] std::uint32_t rx_memory() const;
+  [[nodiscard]] FlowControl with_marks(FlowControl wanted) const;
+  void apply_flow_control();
+
+  // timestamps.cpp
+  void set_up_timestamps();
+  [[nodiscard]] Result<void> check_timestamps(const char* what) const;
+
   // filters.cpp
   void clear_filters();
   void write_address(std::uint64_t index, const MacAddress& mac, bool valid);
   void apply_promiscuity();
+
+  FlowControl flow_control_;
+  std::uint16_t mtu_ = 1500;
+  bool stamps_ = false;  ///< started with Offload::kRxTimestamp
 };
 
 }  // namespace spinring::pmd::e1000

@@ -11,6 +11,8 @@
 /// What differs between the devices of the family, as data: the driver asks a trait, never a device id.
 namespace spinring::pmd::e1000 {
 
+inline constexpr std::uint16_t kStandardMtu = 1500;  ///< where none is asked for
+
 /// How receive descriptors are written back.
 enum class RxFormat : std::uint8_t {
   kLegacy,    ///< [8254x] 3.2.3
@@ -50,6 +52,20 @@ struct RssLayout {
   std::array<Type, 6> types{};
 };
 
+/// Where it says how many KiB its receive buffer has.
+struct RxMemory {
+  std::uint64_t offset = 0;  ///< of the register; 0: it does not say
+  std::uint32_t mask = 0;
+  std::uint32_t kib = 0;  ///< if it does not say; 0: no flow control
+};
+
+/// How the PHY is shared with the firmware.
+enum class PhyLock : std::uint8_t {
+  kNone,
+  kExtcnf,    ///< [82574] 10.2.2.9: EXTCNF_CTRL's ownership bit
+  kSwFwSync,  ///< [82576] 4.7: SW_FW_SYNC under SWSM
+};
+
 /// A generation of devices with one register model.
 struct Family {
   std::string_view name;
@@ -65,7 +81,9 @@ struct Family {
   bool virtual_function;       ///< no MAC, PHY, NVM or filters of its own: the physical function has them
   bool extended_rx;            ///< RFCTL.EXSTEN chooses the descriptors
   MsixRoute msix;
-  NvmLayout nvm;
+  NvmLayout nvm;  ///< done 0: EERD does not reach it
+  PhyLock phy_lock;
+  RxMemory rx_memory;
   std::uint8_t receive_addresses;  ///< pairs of RAL and RAH that are the driver's
   std::uint32_t txdctl;            ///< bits of TXDCTL that the data sheet wants set
   std::uint32_t tipg;              ///< value of TIPG; 0: the device's default is right
@@ -98,6 +116,8 @@ inline constexpr Family k8254x{
     .extended_rx = false,
     .msix = MsixRoute::kNone,
     .nvm = {.done = 1U << 4, .address_shift = 8},
+    .phy_lock = PhyLock::kNone,
+    .rx_memory = {.offset = 0x1000, .mask = 0xFFFF},  // PBA.RXA
     .receive_addresses = 15,
     .txdctl = 0,
     .tipg = 10U | 8U << 10 | 6U << 20,  // [8254x] 13.4.34: copper
@@ -125,6 +145,8 @@ inline constexpr Family k82574{
     .extended_rx = true,
     .msix = MsixRoute::k82574,
     .nvm = {.done = 1U << 1, .address_shift = 2},
+    .phy_lock = PhyLock::kExtcnf,
+    .rx_memory = {.offset = 0x1000, .mask = 0xFFFF},  // PBA.RXA
     .receive_addresses = 15,
     .txdctl = 1U << 22,  // [82574] 10.2.6.9: must be 1
     .tipg = 0,
@@ -159,6 +181,8 @@ inline constexpr Family k82576{
     .extended_rx = false,
     .msix = MsixRoute::k82576,
     .nvm = {.done = 1U << 1, .address_shift = 2},
+    .phy_lock = PhyLock::kSwFwSync,
+    .rx_memory = {.offset = 0x2404, .mask = 0x7F},  // RXPBS
     .receive_addresses = 16,
     .txdctl = 0,
     .tipg = 0,
@@ -175,7 +199,7 @@ inline constexpr Family k82576{
                        {kRssUdpIpv6, 1U << 7}}}},
     .offloads = Offload::kRxVlanStrip | Offload::kTxVlanInsert | Offload::kTxChecksum |
                 Offload::kTxIpChecksum | Offload::kTxSegment | Offload::kRxChecksum | Offload::kRxHash |
-                Offload::kRss,
+                Offload::kRss | Offload::kTxSctpChecksum | Offload::kRxTimestamp,
     .statistics = kStatRegisters,
 };
 
@@ -196,6 +220,8 @@ inline constexpr Family k82576Vf{
     .extended_rx = false,
     .msix = MsixRoute::k82576Vf,
     .nvm = {},
+    .phy_lock = PhyLock::kNone,
+    .rx_memory = {},
     .receive_addresses = 0,
     .txdctl = 0,
     .tipg = 0,

@@ -13,104 +13,57 @@
 #include "pmd/e1000/path_table.hpp"
 #include "pmd/errors.hpp"
 #include "pmd/port.hpp"
+#include "pmd/queue_port.hpp"
 
 namespace spinring::pmd::e1000 {
 
 /// A port of the e1000 family over packets of any type: the device, and its queues.
 template <PacketPool Packets>
-class E1000Port final : public BasicPort<Packets> {
+class E1000Port final
+    : public QueuePort<Packets, Device, RxPath<Packets>, TxPath<Packets>, RxQueueControl, TxQueueControl> {
+  using Base = typename E1000Port::QueuePort;
+
  public:
-  E1000Port(std::unique_ptr<Device> device, mempool::Memory& memory)
-      : memory_(&memory), device_(std::move(device)) {}
-  ~E1000Port() override { stop(); }
-
-  [[nodiscard]] const PortInfo& info() const noexcept override { return device_->info(); }
-
-  [[nodiscard]] Result<void> start(const PortConfig<Packets>& config) override {
-    if (started_) return fail(Errc::kBadState, "starting a port that runs", info().name, 0, "Stop it first");
-    if (auto ok = check_queues(config); !ok) return ok;
-    // Without the queues of the last run: their statistics end here.
-    drop_queues();
-    started_ = true;  // from here on stop() has something to undo
-    auto result = set_up(config);
-    if (!result) {
-      stop();
-      drop_queues();
-    }
-    return result;
-  }
-
-  void stop() noexcept override {
-    if (!std::exchange(started_, false)) return;
-    device_->stop();
-    // The device no longer writes: what it held returns to the caches. Statistics are kept.
-    for (auto& queue : rx_) queue->give_back();
-    for (auto& queue : tx_) queue->give_back();
-  }
-
-  [[nodiscard]] AnyRxQueue<Packets> rx(std::uint16_t queue) const noexcept override {
-    return rx_path_->handle(*rx_[queue]);
-  }
-  [[nodiscard]] AnyTxQueue<Packets> tx(std::uint16_t queue) const noexcept override {
-    return tx_path_->handle(*tx_[queue]);
-  }
-  [[nodiscard]] std::string rx_path() const override {
-    return std::string(rx_path_ != nullptr ? rx_path_->name : "");
-  }
-  [[nodiscard]] std::string tx_path() const override {
-    return std::string(tx_path_ != nullptr ? tx_path_->name : "");
-  }
-
-  [[nodiscard]] RxStats rx_stats(std::uint16_t queue) const noexcept override {
-    return queue < rx_.size() ? rx_[queue]->stats() : RxStats{};
-  }
-  [[nodiscard]] TxStats tx_stats(std::uint16_t queue) const noexcept override {
-    return queue < tx_.size() ? tx_[queue]->stats() : TxStats{};
-  }
+  E1000Port(std::unique_ptr<Device> device, mempool::Memory& memory) : Base(std::move(device), memory) {}
+  ~E1000Port() override { this->stop(); }
+  using Base::info;
 
   [[nodiscard]] std::vector<NamedStat> extended_stats() override { return device_->extended_stats(); }
   [[nodiscard]] std::vector<RegisterDump> registers() override {
     return device_->registers(static_cast<std::uint16_t>(rx_.size()), static_cast<std::uint16_t>(tx_.size()));
   }
 
-  [[nodiscard]] LinkState link() override { return device_->link(); }
-  [[nodiscard]] int link_event_fd() const noexcept override { return device_->link_event_fd(); }
-  void acknowledge_link_event() noexcept override { device_->acknowledge_link_event(); }
-  [[nodiscard]] int removal_fd() const noexcept override { return device_->removal_fd(); }
-  [[nodiscard]] Result<void> check() override { return device_->check(); }
-
-  [[nodiscard]] Result<void> set_promiscuous(bool on) override { return device_->set_promiscuous(on); }
-  [[nodiscard]] Result<void> set_all_multicast(bool on) override { return device_->set_all_multicast(on); }
-  [[nodiscard]] Result<void> set_mac(const MacAddress& mac) override { return device_->set_mac(mac); }
-  [[nodiscard]] Result<void> set_mac_filter(std::span<const MacAddress> addresses) override {
-    return device_->set_mac_filter(addresses);
+  [[nodiscard]] Result<void> set_flow_control(const FlowControl& wanted) override {
+    return device_->set_flow_control(wanted);
   }
-  [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) override {
-    return device_->set_vlan_filter(vlan_id, on);
+  [[nodiscard]] Result<FlowControl> flow_control() override { return device_->flow_control(); }
+  [[nodiscard]] Result<std::optional<std::chrono::nanoseconds>> rx_timestamp() override {
+    return device_->rx_timestamp();
   }
+  [[nodiscard]] Result<std::chrono::nanoseconds> device_time() override { return device_->device_time(); }
 
  private:
+  using Base::device_;
+  using Base::rx_;
+  using Base::rx_path_;
+  using Base::tx_;
+  using Base::tx_path_;
+
   [[nodiscard]] tl::unexpected<Error> refused(std::string what, std::string cure) const {
     return fail(Errc::kBadArgument, std::move(what), info().name, 0, std::move(cure));
   }
 
-  [[nodiscard]] Result<void> check_queues(const PortConfig<Packets>& config) const {
+  [[nodiscard]] Result<void> check_config(const PortConfig<Packets>& config) const override {
     const auto within = [](std::size_t count, std::uint16_t most) { return count >= 1 && count <= most; };
     if (!within(config.rx.size(), info().max_rx_queues) || !within(config.tx.size(), info().max_tx_queues)) {
       return refused(
           std::to_string(config.rx.size()) + " rx and " + std::to_string(config.tx.size()) + " tx queues",
           "The device has 1 to " + std::to_string(info().max_rx_queues) + " in each direction");
     }
-    const auto no_cache = [](const QueueConfig<Packets>& queue) { return queue.cache == nullptr; };
-    if (std::any_of(config.rx.begin(), config.rx.end(), no_cache) ||
-        std::any_of(config.tx.begin(), config.tx.end(), no_cache)) {
-      return refused("a queue without a packet cache",
-                     "Give each queue the cache of the lcore that polls it");
-    }
     return {};
   }
 
-  [[nodiscard]] Result<void> set_up(const PortConfig<Packets>& config) {
+  [[nodiscard]] Result<void> begin(const PortConfig<Packets>& config) override {
     auto buffer = rx_buffer(config);
     if (!buffer) return fail(std::move(buffer));
     const std::uint16_t mtu = config.mtu == 0 ? kStandardMtu : config.mtu;
@@ -137,7 +90,7 @@ class E1000Port final : public BasicPort<Packets> {
     }
     if (auto ok = device_->run(); !ok) return ok;
     for (auto& queue : rx_) queue->fill();
-    log(LogLevel::kInfo, info().name + ": " + rx_path() + ", " + tx_path());
+    log(LogLevel::kInfo, info().name + ": " + this->rx_path() + ", " + this->tx_path());
     return {};
   }
 
@@ -165,7 +118,7 @@ class E1000Port final : public BasicPort<Packets> {
     auto size = device_->ring_size(config.ring_size);
     if (!size) return fail(std::move(size));
     constexpr std::size_t kAlignment = 128;  // [82576] 8.10.5: RDBAL
-    auto memory = memory_->allocate(align_up(*size * sizeof(TxDescriptor), kAlignment), kAlignment);
+    auto memory = this->memory_->allocate(align_up(*size * sizeof(TxDescriptor), kAlignment), kAlignment);
     if (!memory) return fail(std::move(memory));
     return QueueParts<Packets>{std::move(*memory), *size, &device_->dma(), config.cache};
   }
@@ -200,23 +153,6 @@ class E1000Port final : public BasicPort<Packets> {
     queue.set_doorbell(*doorbell);
     return {};
   }
-
-  void drop_queues() noexcept {
-    rx_.clear();
-    tx_.clear();
-  }
-
-  static constexpr std::uint16_t kStandardMtu = 1500;
-
-  // Teardown runs upwards: queues (their packets go home) before the device's registers, and memory_ outlives
-  // all.
-  mempool::Memory* memory_;
-  std::unique_ptr<Device> device_;
-  const RxPath<Packets>* rx_path_ = nullptr;
-  const TxPath<Packets>* tx_path_ = nullptr;
-  std::vector<std::unique_ptr<RxQueueControl>> rx_;
-  std::vector<std::unique_ptr<TxQueueControl>> tx_;
-  bool started_ = false;
 };
 
 }  // namespace spinring::pmd::e1000

@@ -108,7 +108,14 @@ using Fcah = Plain<0x002C>;   ///< Flow Control Address High: [8254x] 13.4.9
 using Fct = Plain<0x0030>;    ///< Flow Control Type: [8254x] 13.4.10
 using Vet = Plain<0x0038>;    ///< VLAN Ether Type: [8254x] 13.4.11
 using Fcttv = Plain<0x0170>;  ///< Flow Control Transmit Timer Value: [8254x] 13.4.32
-using Fcrtl = Plain<0x2160>;  ///< Flow Control Receive Threshold Low: [8254x] 13.4.23
+/// Flow Control Receive Threshold Low: [8254x] 13.4.23. A low mark in bytes, a multiple of 16.
+struct Fcrtl {
+  static constexpr std::uint64_t kOffset = 0x2160;
+  static constexpr Access kAccess = Access::kReadWrite;
+  static constexpr Field<Fcrtl, 15, 4> kRtl{};
+  static constexpr Field<Fcrtl, 31> kXone{};
+  std::uint32_t raw = 0;
+};
 using Fcrth = Plain<0x2168>;  ///< Flow Control Receive Threshold High: [8254x] 13.4.24
 using Tipg = Plain<0x0410>;   ///< Transmit Inter Packet Gap: [8254x] 13.4.34
 using Pba = Plain<0x1000>;    ///< Packet Buffer Allocation: [8254x] 13.4.5
@@ -193,6 +200,7 @@ struct Rxcsum {
   static constexpr Access kAccess = Access::kReadWrite;
   static constexpr Field<Rxcsum, 8> kIpofl{};
   static constexpr Field<Rxcsum, 9> kTuofl{};
+  static constexpr Field<Rxcsum, 11> kCrcofl{};  ///< [82576]: SCTP's as well
   static constexpr Field<Rxcsum, 13>
       kPcsd{};  ///< not [8254x]: the descriptor has the RSS hash, not a checksum
   std::uint32_t raw = 0;
@@ -213,6 +221,50 @@ struct Mrqc {
   static constexpr Access kAccess = Access::kReadWrite;
   static constexpr Field<Mrqc, 2, 0> kEnable{};    ///< the family's own value: RssLayout::enable
   static constexpr Field<Mrqc, 31, 16> kFields{};  ///< RssLayout::types
+  std::uint32_t raw = 0;
+};
+
+/// [82576] 8.16: IEEE 1588 times.
+struct Tsyncrxctl {
+  static constexpr std::uint64_t kOffset = 0xB620;
+  static constexpr Access kAccess = Access::kReadWrite;
+  static constexpr Field<Tsyncrxctl, 0> kRxtt{};  ///< RXSTMPL and RXSTMPH have a time
+  static constexpr Field<Tsyncrxctl, 3, 1> kType{};
+  static constexpr Field<Tsyncrxctl, 4> kEn{};
+  static constexpr std::uint32_t kEventV2 = 5;
+  std::uint32_t raw = 0;
+};
+using Rxstmpl = Plain<0xB624, Access::kReadOnly>;
+using Rxstmph = Plain<0xB628, Access::kReadOnly>;
+using Rxsatrh = Plain<0xB630, Access::kReadOnly>;  ///< from whom the message came
+using Systiml = Plain<0xB600>;
+using Systimh = Plain<0xB604>;
+using Timinca = Plain<0xB608>;     ///< period in 16 ns 31:24, increment 23:0
+using Tsyncrxcfg = Plain<0x5F50>;  ///< the message of version 2 15:8
+/// [82576] 8.10: EtherType Queue Filter, the first of eight.
+struct Etqf {
+  static constexpr std::uint64_t kOffset = 0x5CB0;
+  static constexpr Access kAccess = Access::kReadWrite;
+  static constexpr Field<Etqf, 15, 0> kEtype{};
+  static constexpr Field<Etqf, 26> kFilterEnable{};
+  static constexpr Field<Etqf, 30> k1588{};
+  std::uint32_t raw = 0;
+};
+
+/// Who has the PHY, software or firmware. [82576] 8.7: SWSM and SW_FW_SYNC.
+struct Swsm {
+  static constexpr std::uint64_t kOffset = 0x5B50;
+  static constexpr Access kAccess = Access::kReadWrite;
+  static constexpr Field<Swsm, 0> kSmbi{};  ///< reads as 0 once, then as 1 until it is cleared
+  static constexpr Field<Swsm, 1> kSwesmbi{};
+  std::uint32_t raw = 0;
+};
+using SwFwSync = Plain<0x5B5C>;  ///< a bit of each resource for software, and 16 above it for firmware
+/// [82574] 10.2.2.9 Extended Configuration Control.
+struct ExtcnfCtrl {
+  static constexpr std::uint64_t kOffset = 0x0F00;
+  static constexpr Access kAccess = Access::kReadWrite;
+  static constexpr Field<ExtcnfCtrl, 5> kMdioSwOwnership{};
   std::uint32_t raw = 0;
 };
 

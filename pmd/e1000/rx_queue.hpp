@@ -188,6 +188,7 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
         }
       }
       if ((said.status & RxWriteBack::kVp) != 0) notes.offloads |= mempool::kRxVlanStripped;
+      if ((said.status & RxWriteBack::kTs) != 0) notes.offloads |= mempool::kRxTimestampKept;
       if (said.hashed) notes.offloads |= mempool::kRxHashValid;
       notes.offloads &= settings_.notes;
       Packets::note(packet, notes);

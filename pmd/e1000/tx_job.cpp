@@ -12,7 +12,9 @@ constexpr std::uint16_t kIpv6 = 0x86DD;
 constexpr std::uint16_t kIpv6Header = 40;
 constexpr std::uint16_t kTcpHeader = 20;
 constexpr std::uint16_t kUdpChecksumAt = 6;
-constexpr std::uint32_t kWantsL3 = mempool::kTxChecksum | mempool::kTxIpChecksum | mempool::kTxSegment;
+constexpr std::uint16_t kSctpChecksumAt = 8;
+constexpr std::uint32_t kWantsL4 = mempool::kTxChecksum | mempool::kTxSctpChecksum;
+constexpr std::uint32_t kWantsL3 = kWantsL4 | mempool::kTxIpChecksum | mempool::kTxSegment;
 
 std::uint16_t big_endian(std::span<const std::byte> bytes, std::size_t at) noexcept {
   return static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[at]) << 8 |
@@ -48,10 +50,15 @@ bool read_ip(std::span<const std::byte> first, TxHeaders& headers) noexcept {
   return ihl >= kLeastIhl && first.size() >= std::size_t{headers.l2} + headers.l3;
 }
 
-/// TCP's and UDP's checksums are what the devices fill in, and where L4 starts is the request's to say: IPv6
-/// extension headers lie between.
+/// TCP's and UDP's checksums are what the devices fill in, or SCTP's alone, and where L4 starts is the
+/// request's to say: IPv6 extension headers lie between.
 bool read_checksum(const TxRequest& request, TxHeaders& headers) noexcept {
-  if (request.csum_offset != kTcpChecksumAt && request.csum_offset != kUdpChecksumAt) return false;
+  if ((request.offloads & mempool::kTxSctpChecksum) != 0) {
+    constexpr std::uint32_t kOthers = mempool::kTxChecksum | mempool::kTxSegment;
+    if (request.csum_offset != kSctpChecksumAt || (request.offloads & kOthers) != 0) return false;
+  } else if (request.csum_offset != kTcpChecksumAt && request.csum_offset != kUdpChecksumAt) {
+    return false;
+  }
   const std::uint32_t parsed = std::uint32_t{headers.l2} + headers.l3;
   if (request.csum_start < parsed || (headers.ipv4 && request.csum_start != parsed)) return false;
   headers.l3 = static_cast<std::uint16_t>(request.csum_start - headers.l2);
@@ -78,7 +85,7 @@ std::optional<TxHeaders> read_headers(std::span<const std::byte> first, const Tx
   if (type != kIpv4 && type != kIpv6) return {};
   headers.ipv4 = type == kIpv4;
   if (!read_ip(first, headers)) return {};
-  if ((request.offloads & mempool::kTxChecksum) != 0 && !read_checksum(request, headers)) return {};
+  if ((request.offloads & kWantsL4) != 0 && !read_checksum(request, headers)) return {};
   // [8254x] 3.3.6: TUCSO has 8 bits; [82576] 7.2.2.2: MACLEN 7, IPLEN 9.
   if (headers.l2 + headers.l3 + request.csum_offset > 255 || headers.l2 > 127) return {};
   if ((request.offloads & mempool::kTxIpChecksum) != 0 && !headers.ipv4) return {};

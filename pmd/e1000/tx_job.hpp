@@ -90,6 +90,7 @@ inline void advanced_offload(const TxHeaders& headers, std::uint32_t frame_lengt
   constexpr std::uint32_t kContext = 2U << 20;
   constexpr std::uint32_t kIpv4 = 1U << 10;
   constexpr std::uint32_t kTcp = 1U << 11;
+  constexpr std::uint32_t kSctp = 2U << 11;
   const bool segmented = (request.offloads & mempool::kTxSegment) != 0;
   job.has_context = true;
   job.context_address = headers.l3 | std::uint32_t{headers.l2} << 9;
@@ -99,9 +100,13 @@ inline void advanced_offload(const TxHeaders& headers, std::uint32_t frame_lengt
   }
   if (headers.ipv4 && (segmented || (request.offloads & mempool::kTxIpChecksum) != 0))
     job.status |= TxDescriptor::kIxsm;
-  if (segmented || (request.offloads & mempool::kTxChecksum) != 0) job.status |= TxDescriptor::kTxsm;
+  const bool sctp = (request.offloads & mempool::kTxSctpChecksum) != 0;
+  if (segmented || sctp || (request.offloads & mempool::kTxChecksum) != 0) job.status |= TxDescriptor::kTxsm;
   const bool tcp = request.csum_offset == kTcpChecksumAt;
-  job.context_command = TxDescriptor::kDext | kContext | (headers.ipv4 ? kIpv4 : 0) | (tcp ? kTcp : 0);
+  job.context_command = TxDescriptor::kDext | kContext | (headers.ipv4 ? kIpv4 : 0) |
+                        (sctp  ? kSctp
+                         : tcp ? kTcp
+                               : 0);
   if (segmented) {
     const std::uint32_t all = std::uint32_t{headers.l2} + headers.l3 + headers.l4;
     job.command |= kTse;

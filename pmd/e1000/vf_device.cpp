@@ -21,7 +21,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr unsigned kVectors = 2;
-constexpr std::uint16_t kStandardMtu = 1500;
 constexpr auto kBetweenCollections = 1s;
 
 /// Locally administered: IEEE 802, clause 8.2.2.

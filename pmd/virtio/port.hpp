@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "pmd/errors.hpp"
 #include "pmd/port.hpp"
+#include "pmd/queue_port.hpp"
 #include "pmd/virtio/carried.hpp"
 #include "pmd/virtio/net_device.hpp"
 #include "pmd/virtio/path_table.hpp"
@@ -18,38 +19,21 @@ namespace spinring::pmd::virtio {
 
 /// A virtio-net port over packets of any type: the device, and its queues.
 template <PacketPool Packets>
-class VirtioPort final : public BasicPort<Packets> {
+class VirtioPort final
+    : public QueuePort<Packets, NetDevice, RxPath<Packets>, TxPath<Packets>, RxQueueControl, TxQueueControl> {
+  using Base = typename VirtioPort::QueuePort;
+
  public:
-  VirtioPort(NetDevice device, mempool::Memory& memory) : memory_(&memory), device_(std::move(device)) {}
-  ~VirtioPort() override { stop(); }
+  VirtioPort(NetDevice device, mempool::Memory& memory)
+      : Base(std::make_unique<NetDevice>(std::move(device)), memory) {}
+  ~VirtioPort() override { this->stop(); }
+  using Base::info;
+  using Base::rx;
+  using Base::rx_path;
+  using Base::tx;
+  using Base::tx_path;
 
-  [[nodiscard]] const PortInfo& info() const noexcept override { return device_.info(); }
-
-  [[nodiscard]] Result<void> start(const PortConfig<Packets>& config) override {
-    if (started_) return fail(Errc::kBadState, "starting a port that runs", info().name, 0, "Stop it first");
-    if (auto ok = check_config(config); !ok) return ok;
-    // Without the queues of the last run: their statistics end here.
-    drop_queues();
-    carried_ = Carried(config);
-    started_ = true;  // from here on stop() has something to undo
-    auto result = set_up(config);
-    if (!result) {
-      stop();
-      drop_queues();
-    }
-    return result;
-  }
-
-  void stop() noexcept override {
-    if (!std::exchange(started_, false)) return;
-    device_.stop();
-    // The device no longer writes: what it held returns to the caches. Statistics are kept.
-    for (auto& queue : rx_) queue->give_back();
-    for (auto& queue : tx_) queue->give_back();
-    carried_.free_unsent();
-  }
-
-  [[nodiscard]] bool may_restart() override { return device_.may_start(); }
+  [[nodiscard]] bool may_restart() override { return device_->may_start(); }
   [[nodiscard]] Result<void> restart() override {
     if (!started_) return fail(Errc::kBadState, "restarting a port that was not started", info().name);
     suspend();
@@ -62,33 +46,15 @@ class VirtioPort final : public BasicPort<Packets> {
     return {};
   }
 
-  [[nodiscard]] AnyRxQueue<Packets> rx(std::uint16_t queue) const noexcept override {
-    return rx_path_->handle(*rx_[queue]);
-  }
-  [[nodiscard]] AnyTxQueue<Packets> tx(std::uint16_t queue) const noexcept override {
-    return tx_path_->handle(*tx_[queue]);
-  }
-  [[nodiscard]] std::string rx_path() const override {
-    return std::string(rx_path_ != nullptr ? rx_path_->name : "");
-  }
-  [[nodiscard]] std::string tx_path() const override {
-    return std::string(tx_path_ != nullptr ? tx_path_->name : "");
-  }
-
   [[nodiscard]] RxStats rx_stats(std::uint16_t queue) const noexcept override {
-    return carried_.total(queue, queue < rx_.size() ? rx_[queue]->stats() : RxStats{});
+    return carried_.total(queue, Base::rx_stats(queue));
   }
   [[nodiscard]] TxStats tx_stats(std::uint16_t queue) const noexcept override {
-    return carried_.total(queue, queue < tx_.size() ? tx_[queue]->stats() : TxStats{});
+    return carried_.total(queue, Base::tx_stats(queue));
   }
 
-  [[nodiscard]] LinkState link() override { return device_.link(); }
-  [[nodiscard]] int link_event_fd() const noexcept override { return device_.link_event_fd(); }
-  [[nodiscard]] int removal_fd() const noexcept override { return device_.removal_fd(); }
-  void acknowledge_link_event() noexcept override { device_.acknowledge_link_event(); }
-
   [[nodiscard]] Result<void> check() override {
-    if (auto ok = device_.check(); !ok || !started_) return ok;
+    if (auto ok = device_->check(); !ok || !started_) return ok;
     if (rx_.empty())
       return fail(Errc::kDeviceFault, "a restart has failed", info().name, 0, "Restart the port again");
     const auto faulted = [](const auto& queue) { return queue->faulted() && !queue->resting(); };
@@ -97,38 +63,29 @@ class VirtioPort final : public BasicPort<Packets> {
     return {};
   }
 
-  [[nodiscard]] Result<void> set_promiscuous(bool on) override { return device_.set_promiscuous(on); }
-  [[nodiscard]] Result<void> set_all_multicast(bool on) override { return device_.set_all_multicast(on); }
-  [[nodiscard]] Result<void> set_mac(const MacAddress& mac) override { return device_.set_mac(mac); }
-  [[nodiscard]] Result<void> set_mac_filter(std::span<const MacAddress> addresses) override {
-    return device_.set_mac_filter(addresses);
-  }
-  [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t vlan_id, bool on) override {
-    return device_.set_vlan_filter(vlan_id, on);
-  }
-  [[nodiscard]] Result<void> set_rx_offloads(Offloads on) override { return device_.set_rx_offloads(on); }
-  [[nodiscard]] Result<void> set_rss(const RssConfig& rss) override { return device_.set_rss(rss); }
+  [[nodiscard]] Result<void> set_rx_offloads(Offloads on) override { return device_->set_rx_offloads(on); }
+  [[nodiscard]] Result<void> set_rss(const RssConfig& rss) override { return device_->set_rss(rss); }
   [[nodiscard]] Result<void> set_coalescing(Direction direction, Coalescing wanted) override {
-    return device_.set_coalescing(direction, wanted);
+    return device_->set_coalescing(direction, wanted);
   }
   [[nodiscard]] Result<void> set_coalescing(Direction direction, std::uint16_t queue,
                                             Coalescing wanted) override {
     auto found = find_queue(direction, queue, "setting notification coalescing");
     if (!found) return fail(std::move(found));
-    return device_.set_queue_coalescing((*found)->index(), wanted);
+    return device_->set_queue_coalescing((*found)->index(), wanted);
   }
   [[nodiscard]] Result<Coalescing> coalescing(Direction direction, std::uint16_t queue) override {
     auto found = find_queue(direction, queue, "reading notification coalescing");
     if (!found) return fail(std::move(found));
-    return device_.queue_coalescing((*found)->index());
+    return device_->queue_coalescing((*found)->index());
   }
   [[nodiscard]] Result<void> stop_queue(Direction direction, std::uint16_t queue) override {
     auto found = find_queue(direction, queue, "stopping one queue");
     if (!found) return fail(std::move(found));
-    if (auto ok = device_.check_queue_reset(); !ok) return ok;
+    if (auto ok = device_->check_queue_reset(); !ok) return ok;
     if ((*found)->resting())
       return fail(Errc::kBadState, "stopping one queue: it is stopped", info().name, 0, "Start it first");
-    if (auto reset = device_.reset_queue((*found)->index()); !reset) return reset;
+    if (auto reset = device_->reset_queue((*found)->index()); !reset) return reset;
     (*found)->give_back();
     (*found)->set_resting(true);
     return {};
@@ -139,11 +96,11 @@ class VirtioPort final : public BasicPort<Packets> {
     QueueControl& stopped = **found;
     if (!stopped.resting())
       return fail(Errc::kBadState, "starting one queue: it runs", info().name, 0, "Stop it first");
-    auto memory = memory_->allocate(ring_bytes(device_.negotiated(), stopped.size()), kCacheLine);
+    auto memory = memory_->allocate(ring_bytes(device_->negotiated(), stopped.size()), kCacheLine);
     if (!memory) return fail(std::move(memory));
     stopped.renew(std::move(*memory));
     if (direction == Direction::kRx) rx_[queue]->fill();
-    auto doorbell = device_.enable_queue(stopped.index(), stopped.size(), stopped.addresses());
+    auto doorbell = device_->enable_queue(stopped.index(), stopped.size(), stopped.addresses());
     if (!doorbell) {
       stopped.give_back();
       return fail(std::move(doorbell));
@@ -153,27 +110,28 @@ class VirtioPort final : public BasicPort<Packets> {
     stopped.set_resting(false);
     return {};
   }
-  [[nodiscard]] std::uint64_t announcements() const noexcept override { return device_.announcements(); }
+  [[nodiscard]] std::uint64_t announcements() const noexcept override { return device_->announcements(); }
   [[nodiscard]] std::vector<NamedStat> extended_stats() override {
-    std::vector<NamedStat> all = device_.statistics();
-    all.push_back({"announcements", device_.announcements()});
-    if (const auto count = device_.reconnects()) all.push_back({"reconnects", *count});
+    std::vector<NamedStat> all = device_->statistics();
+    all.push_back({"announcements", device_->announcements()});
+    if (const auto count = device_->reconnects()) all.push_back({"reconnects", *count});
     return all;
   }
 
  private:
+  using Base::device_;
+  using Base::memory_;
+  using Base::rx_;
+  using Base::rx_path_;
+  using Base::started_;
+  using Base::tx_;
+  using Base::tx_path_;
+
   static constexpr std::uint32_t kEthernetOverhead = 18;  ///< header and one VLAN tag
 
-  [[nodiscard]] Result<void> check_config(const PortConfig<Packets>& config) const {
-    if (auto ok = device_.check_queue_counts(config.rx.size(), config.tx.size()); !ok) return ok;
-    if (auto ok = device_.check_request(request_of(config)); !ok) return ok;
-    const auto no_cache = [](const QueueConfig<Packets>& queue) { return queue.cache == nullptr; };
-    if (std::any_of(config.rx.begin(), config.rx.end(), no_cache) ||
-        std::any_of(config.tx.begin(), config.tx.end(), no_cache)) {
-      return fail(Errc::kBadArgument, "a queue without a packet cache", info().name, 0,
-                  "Give each queue the cache of the lcore that polls it");
-    }
-    return {};
+  [[nodiscard]] Result<void> check_config(const PortConfig<Packets>& config) const override {
+    if (auto ok = device_->check_queue_counts(config.rx.size(), config.tx.size()); !ok) return ok;
+    return device_->check_request(request_of(config));
   }
 
   [[nodiscard]] static StartRequest request_of(const PortConfig<Packets>& config) {
@@ -185,12 +143,18 @@ class VirtioPort final : public BasicPort<Packets> {
             .rss = config.rss};
   }
 
+  [[nodiscard]] Result<void> begin(const PortConfig<Packets>& config) override {
+    carried_ = Carried(config);
+    return set_up(config);
+  }
+  void ended() noexcept override { carried_.free_unsent(); }
+
   [[nodiscard]] Result<void> set_up(const PortConfig<Packets>& config) {
     const StartRequest request = request_of(config);
-    if (auto ok = device_.negotiate(request); !ok) return ok;
-    rx_path_ = &select_rx_path<Packets>(device_.negotiated());
-    tx_path_ = &select_tx_path<Packets>(device_.negotiated());
-    if (auto ok = check_buffers(config, device_.mtu(request)); !ok) return ok;
+    if (auto ok = device_->negotiate(request); !ok) return ok;
+    rx_path_ = &select_rx_path<Packets>(device_->negotiated());
+    tx_path_ = &select_tx_path<Packets>(device_->negotiated());
+    if (auto ok = check_buffers(config, device_->mtu(request)); !ok) return ok;
     auto header = memory_->allocate(sizeof(HashHeader), kCacheLine);
     if (!header) return fail(std::move(header));
     empty_header_ = std::move(*header);
@@ -200,12 +164,12 @@ class VirtioPort final : public BasicPort<Packets> {
     // 5.1.6.5.6.1: both queues of a pair are set up before the pair is enabled, also when nobody will send on
     // one.
     for (std::size_t i = 0; i < config.rx.size(); ++i) {
-      const QueueConfig<Packets>& tx = config.tx[std::min(i, config.tx.size() - 1)];
-      if (auto ok = add_tx(tx, static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
+      const QueueConfig<Packets>& sender = config.tx[std::min(i, config.tx.size() - 1)];
+      if (auto ok = add_tx(sender, static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
     }
     for (auto& queue : rx_)
       queue->fill();  // 3.1.1: queues may be populated before DRIVER_OK, but not notified
-    if (auto ok = device_.run(request); !ok) return ok;
+    if (auto ok = device_->run(request); !ok) return ok;
     connect();
     log(LogLevel::kInfo, info().name + ": " + rx_path() + ", " + tx_path());
     return {};
@@ -239,17 +203,17 @@ class VirtioPort final : public BasicPort<Packets> {
   }
 
   [[nodiscard]] Result<QueueParts<Packets>> parts(const QueueConfig<Packets>& config, std::uint16_t index) {
-    auto size = device_.ring_size(index, config.ring_size);
+    auto size = device_->ring_size(index, config.ring_size);
     if (!size) return fail(std::move(size));
-    auto memory = memory_->allocate(ring_bytes(device_.negotiated(), *size), kCacheLine);
+    auto memory = memory_->allocate(ring_bytes(device_->negotiated(), *size), kCacheLine);
     if (!memory) return fail(std::move(memory));
     return QueueParts<Packets>{std::move(*memory),
                                *size,
                                config.fill,
                                index,
-                               &device_.dma(),
+                               &device_->dma(),
                                config.cache,
-                               header_rules(device_.negotiated())};
+                               header_rules(device_->negotiated())};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {
@@ -262,12 +226,12 @@ class VirtioPort final : public BasicPort<Packets> {
     auto made = parts(config, index);
     if (!made) return fail(std::move(made));
     carried_.reserve(static_cast<std::uint16_t>(tx_.size()), made->size);
-    tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_.dma())));
+    tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_->dma())));
     return enable(*tx_.back(), tx_doorbells_);
   }
   template <class Queue>
   [[nodiscard]] Result<void> enable(Queue& queue, std::vector<Doorbell>& doorbells) {
-    auto doorbell = device_.enable_queue(queue.index(), queue.size(), queue.addresses());
+    auto doorbell = device_->enable_queue(queue.index(), queue.size(), queue.addresses());
     if (!doorbell) return fail(std::move(doorbell));
     doorbells.push_back(*doorbell);
     return {};
@@ -295,7 +259,7 @@ class VirtioPort final : public BasicPort<Packets> {
   void suspend() noexcept {
     for (std::uint16_t queue = 0; queue < rx_.size(); ++queue)
       carried_.drop_received(queue, rx(queue), rx_[queue]->size());
-    device_.stop();
+    device_->stop();
     for (std::uint16_t queue = 0; queue < rx_.size(); ++queue) {
       rx_[queue]->give_back();
       carried_.add(queue, rx_[queue]->stats());
@@ -307,27 +271,17 @@ class VirtioPort final : public BasicPort<Packets> {
     drop_queues();
   }
 
-  void drop_queues() noexcept {
-    rx_.clear();
-    tx_.clear();
+  void drop_queues() noexcept override {
+    Base::drop_queues();
     rx_doorbells_.clear();
     tx_doorbells_.clear();
     empty_header_ = {};
   }
 
-  // Teardown runs upwards: queues (their packets go home) before the device's registers, and memory_ outlives
-  // all.
-  mempool::Memory* memory_;
-  NetDevice device_;
   mempool::DmaBlock empty_header_;  ///< zeros for frames without headroom
-  const RxPath<Packets>* rx_path_ = nullptr;
-  const TxPath<Packets>* tx_path_ = nullptr;
   Carried<Packets> carried_;
-  std::vector<std::unique_ptr<RxQueueControl>> rx_;
-  std::vector<std::unique_ptr<TxQueueControl>> tx_;
   std::vector<Doorbell> rx_doorbells_;
   std::vector<Doorbell> tx_doorbells_;
-  bool started_ = false;
 };
 
 }  // namespace spinring::pmd::virtio

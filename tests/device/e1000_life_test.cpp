@@ -42,7 +42,8 @@ TEST_P(E1000Life, NvmAndPhyAnswer) {
   Nvm::Words broken = words;
   broken[5] ^= 1;
   EXPECT_FALSE(Nvm::is_sound(broken));
-  Phy phy(registers, function->name());
+  const PhyLock lock = legacy ? PhyLock::kNone : GetParam()[0] == 'i' ? PhyLock::kSwFwSync : PhyLock::kExtcnf;
+  Phy phy(registers, function->name(), lock);
   EXPECT_NE(must(phy.read(phy::kId1)), 0U);
   EXPECT_NE(must(phy.read(phy::kControl)) & phy::kAutoNegotiation, 0U);
 }
@@ -79,17 +80,7 @@ TEST_P(E1000Life, StopsAndStartsWithThePoolWhole) {
     SCOPED_TRACE(round);
     const auto ring = static_cast<std::uint16_t>(round % 2 == 0 ? 256 : 80);
     start_with_link(lab, {.rx_ring = ring, .tx_ring = ring});
-    lab.expect_traffic(round);
-    // Stopped with frames under way in both directions: what the rings hold must come back.
-    const std::vector<Frame> frames = make_frames(40, 300);
-    lab.peer_send(frames);
-    lab.send(frames, 40);
-    lab.stop();
-    EXPECT_EQ(lab.port->tx_stats(0).packets, 41U) << "statistics stay readable";
-    lab.stop();  // idempotent
-    // What QEMU still had in hand: let it go, so that the next round finds the wire empty.
-    while (lab.peer->receive(Deadline(20ms))) {
-    }
+    lab.stop_with_frames_under_way(round);
     start_with_link(lab);
     while (!lab.receive(1, 1, 0, 1200ms).empty()) {
     }

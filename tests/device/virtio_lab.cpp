@@ -54,6 +54,19 @@ void Lab::stop() {
   expect_whole_pool();
 }
 
+void Lab::stop_with_frames_under_way(std::uint32_t seed) {
+  expect_traffic(seed);
+  const std::vector<Frame> frames = make_frames(40, 300);
+  peer_send(frames);
+  send(frames, 40);
+  stop();
+  EXPECT_EQ(port->tx_stats(0).packets, 41U) << "statistics stay readable";
+  stop();  // idempotent
+  // What QEMU still had in hand.
+  while (peer->receive(Deadline(20ms))) {
+  }
+}
+
 void Lab::expect_whole_pool() {
   cache->flush();
   EXPECT_EQ(pool->available(), pool->capacity());

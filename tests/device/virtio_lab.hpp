@@ -71,6 +71,9 @@ class Lab {
   std::vector<Frame> peer_receive(std::size_t count, Clock::duration patience = kPatience);
   /// One frame each way, byte for byte: the port works.
   void expect_traffic(std::uint32_t seed = 1);
+  /// One frame each way, then stops with many under way in both directions: what the rings hold comes back.
+  /// The wire is empty afterwards.
+  void stop_with_frames_under_way(std::uint32_t seed);
   /// Nothing is held by anyone but the pool. Only while the port is stopped.
   void expect_whole_pool();
 

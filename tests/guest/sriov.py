@@ -42,6 +42,10 @@ class PhysicalFunction:
             self._guest.run(f"{IP} link set {self.interface} vf 0 mac {mac}")
         return self._guest.text(f"basename $(readlink {self._device}/virtfn0)")
 
+    def knows(self, mac: str) -> bool:
+        """Whether that is its virtual function's address."""
+        return mac in self._guest.text(f"{IP} link show {self.interface}")
+
     def up(self) -> None:
         self._guest.run(f"ip link set {self.interface} up")
         end = time.monotonic() + 30

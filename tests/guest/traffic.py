@@ -32,12 +32,12 @@ def mac_bytes(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
-def random_frames(count: int, seed: int, destination: bytes = OTHER) -> list[bytes]:
-    """Frames of 60 to 1514 bytes, the shortest and the longest among them, each one different."""
+def random_frames(count: int, seed: int, destination: bytes = OTHER, longest: int = 1514) -> list[bytes]:
+    """Frames of 60 to `longest` bytes, the shortest and the longest among them, each one different."""
     dice = random.Random(seed)
     frames = []
     for number in range(count):
-        size = (60, 1514)[number] if number < 2 else dice.randint(60, 1514)
+        size = (60, longest)[number] if number < 2 else dice.randint(60, longest)
         payload = number.to_bytes(8, "big") + dice.randbytes(size - PAYLOAD_AT - 8)
         frames.append(frame(b"\x02\x00\x00\x00\xaa\x01", destination, payload))
     return frames

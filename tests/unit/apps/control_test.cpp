@@ -250,6 +250,26 @@ TEST_F(ControlTest, ShowsWhatTheDeviceSaysOfItself) {
   EXPECT_NE(say("show port stats 0 changed").find("show port regs"), std::string::npos);
 }
 
+TEST_F(ControlTest, FlowControlIsSetAsTestpmdSpellsIt) {
+  open();
+  const pmd::FlowControl& set = lab_.port[0]->flow_control_set;
+  EXPECT_EQ(say("set flow_ctrl rx on tx on 8192 4096 100 0 mac_ctrl_frame_fwd off autoneg off 0"),
+            "port 0 (loop0): flow control set\n");
+  EXPECT_EQ(set, (pmd::FlowControl{true, true, 8192, 4096, 100, false}));
+  EXPECT_EQ(say("set flow_ctrl rx off 0"), "port 0 (loop0): flow control set\n");
+  EXPECT_EQ(set, (pmd::FlowControl{false, true, 8192, 4096, 100, false})) << "the rest stays";
+  (void)say("set flow_ctrl high_water 16384 send_xon 1 0");
+  EXPECT_EQ(set, (pmd::FlowControl{false, true, 16384, 4096, 100, true}));
+  EXPECT_EQ(say("show port 0 flow_ctrl"),
+            "port 0 (loop0): rx pause off, tx pause on, high water 16384, low water 4096, pause time 0x64, "
+            "XON on\n");
+  for (const char* wrong : {"set flow_ctrl", "set flow_ctrl rx maybe 0", "set flow_ctrl autoneg on 0",
+                            "set flow_ctrl 1 2 3 1 5 0", "set flow_ctrl rx 0", "set flow_ctrl colour on 0"}) {
+    EXPECT_NE(say(wrong).find("set flow_ctrl [rx on|off]"), std::string::npos) << wrong;
+  }
+  EXPECT_NE(say("set flow_ctrl rx on 7").find("Bad port"), std::string::npos);
+}
+
 /// A directory that goes with the test.
 class OutputTest : public testing::Test {
  protected:

@@ -120,6 +120,13 @@ class LoopbackPort final : public pmd::AnyPort {
   [[nodiscard]] Result<void> set_mac_filter(std::span<const pmd::MacAddress>) override { return {}; }
   [[nodiscard]] Result<void> set_vlan_filter(std::uint16_t, bool) override { return {}; }
 
+  [[nodiscard]] Result<void> set_flow_control(const pmd::FlowControl& wanted) override {
+    flow_control_set = wanted;
+    return {};
+  }
+  [[nodiscard]] Result<pmd::FlowControl> flow_control() override { return flow_control_set; }
+  pmd::FlowControl flow_control_set;
+
   // What the test commands.
   void change_link(bool up) {
     link_up = up;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <tuple>
 
 #include "base/endian.hpp"
 #include "mempool/memory.hpp"
@@ -42,7 +43,7 @@ class Stage {
 
   /// The device completes the next RX descriptor. `status` as the extended format has it.
   void complete(std::uint32_t status, std::uint16_t length) {
-    std::uint32_t* const words = descriptor(device.id == 0x10C9 ? 0xC000 : 0x2800, next_);
+    std::uint32_t* const words = descriptor(FakeE1000::like_82576(device.id) ? 0xC000 : 0x2800, next_);
     next_ = (next_ + 1) % kRing;
     if (legacy_) {
       words[2] = length;
@@ -83,7 +84,8 @@ class Stage {
 };
 
 class E1000Hostile : public testing::TestWithParam<std::uint16_t> {};
-INSTANTIATE_TEST_SUITE_P(Formats, E1000Hostile, testing::Values(0x100E, 0x10D3, 0x10C9),
+INSTANTIATE_TEST_SUITE_P(Formats, E1000Hostile,
+                         testing::Values(0x100E, 0x10D3, 0x10C9, 0x1521, 0x1533, 0x1539, 0x153A, 0x156F),
                          [](const auto& test) { return "id" + std::to_string(test.param); });
 using Lengths = std::vector<std::uint32_t>;
 
@@ -164,7 +166,7 @@ TEST_P(E1000Hostile, MoreCompletionsThanBuffersAreNotBelieved) {
 TEST_P(E1000Hostile, ReportsNobodyAskedForFreeNothing) {
   Stage stage(GetParam());
   ASSERT_TRUE(stage.start());
-  const std::uint64_t block = GetParam() == 0x10C9 ? 0xE000 : 0x3800;
+  const std::uint64_t block = FakeE1000::like_82576(GetParam()) ? 0xE000 : 0x3800;
   for (unsigned slot = 0; slot < kRing; ++slot) stage.descriptor(block, slot)[3] |= kDd;
   std::array<mempool::Packet*, 4> packets{};
   for (auto& packet : packets) {
@@ -208,12 +210,15 @@ TEST_P(E1000Hostile, ADeviceThatDoesNotAnswerIsGivenUp) {
     stage.device.status = 0xFFFF'FFFF;
     expect_refused(stage.start(), pmd::Errc::kRemoved, "STATUS");
   }
-  if (GetParam() == 0x10C9) {
+  if (FakeE1000::like_82576(GetParam())) {
     Stage stage(GetParam());
     stage.device.enables_queues = false;
     expect_refused(stage.start(), pmd::Errc::kTimeout, "ENABLE");
   }
 }
+
+/// Not those whose NVM is the chipset's, or inside.
+bool reads_nvm(std::uint16_t id) { return id != 0x1539 && id != 0x153A && id != 0x156F; }
 
 TEST_P(E1000Hostile, TheAddressComesFromTheNvmWhenTheRegistersHaveNone) {
   Stage stage(GetParam());
@@ -225,10 +230,49 @@ TEST_P(E1000Hostile, TheAddressComesFromTheNvmWhenTheRegistersHaveNone) {
   stage.device.nvm[2] = 0x5634;
   expect_refused(stage.open(), pmd::Errc::kBadDevice, "MAC");  // its checksum is wrong
   stage.device.nvm[63] = static_cast<std::uint16_t>(0xBABA - 0x5452 - 0x1200 - 0x5634);
+  if (!reads_nvm(GetParam())) return expect_refused(stage.open(), pmd::Errc::kBadDevice, "MAC");
   ASSERT_TRUE(stage.open());
   EXPECT_EQ(pmd::to_string(stage.port->info().mac), "52:54:00:12:34:56");
   stage.device.answers_eerd = false;
   expect_refused(stage.open(), pmd::Errc::kBadDevice, "MAC");
+}
+
+/// [82574] 10.2.2.9, [82576] 4.7.
+TEST_P(E1000Hostile, ThePhyIsSharedWithTheFirmware) {
+  Stage stage(GetParam());
+  stage.device.status = 0x80080781;  // no link: it must be negotiated
+  const bool shared = GetParam() != 0x100E;
+  ASSERT_TRUE(stage.start());
+  EXPECT_GE(stage.device.phy_accesses, 2U);
+  EXPECT_EQ(stage.device.phy_owned, shared);
+  EXPECT_EQ(stage.device.at(0x0F00) & 1U << 5, 0U) << "given back";
+  EXPECT_EQ(stage.device.at(0x5B5C), 0U) << "given back";
+  EXPECT_EQ(stage.device.at(0x5B50), 0U) << "and the semaphore";
+  if (!FakeE1000::like_82576(GetParam())) return;
+  stage.port->stop();
+  stage.device.status |= 1U << 2;  // the second port's bit is the next
+  stage.device.phy_bit = 1U << 2;
+  ASSERT_TRUE(stage.port->start({.rx = {{kRing, stage.cache.get()}}, .tx = {{kRing, stage.cache.get()}}}));
+  EXPECT_TRUE(stage.device.phy_owned);
+  stage.port->stop();
+  stage.device.holds_phy = 1U << 18;
+  expect_refused(stage.port->start({.rx = {{kRing, stage.cache.get()}}, .tx = {{kRing, stage.cache.get()}}}),
+                 pmd::Errc::kTimeout, "firmware");
+}
+
+TEST(E1000Models, HaveTheQueuesOfTheirDataSheets) {
+  for (const auto& [id, queues, name] :
+       {std::tuple{0x1521, 8, "igb (I350)"}, std::tuple{0x1533, 4, "igb (I210)"},
+        std::tuple{0x1539, 2, "igb (I211)"}, std::tuple{0x153A, 2, "e1000e (I217)"},
+        std::tuple{0x153B, 2, "e1000e (I217)"}, std::tuple{0x156F, 2, "e1000e (I219)"},
+        std::tuple{0x1570, 2, "e1000e (I219)"}}) {
+    Stage stage(static_cast<std::uint16_t>(id));
+    ASSERT_TRUE(stage.open());
+    EXPECT_EQ(stage.port->info().driver, name);
+    EXPECT_EQ(stage.port->info().max_rx_queues, queues);
+    EXPECT_FALSE(stage.port->info().offloads.has(pmd::Offload::kRxTimestamp));
+    ASSERT_TRUE(stage.port->set_flow_control({.tx = true}));
+  }
 }
 
 TEST_P(E1000Hostile, LinkEventsAreAcknowledged) {
@@ -239,7 +283,8 @@ TEST_P(E1000Hostile, LinkEventsAreAcknowledged) {
   EXPECT_EQ(stage.port->link_event_fd(), stage.device.event.get());
   EXPECT_NE(stage.device.at(0x00D0) & 4U, 0U) << "IMS.LSC";
   EXPECT_EQ(stage.device.at(0x00E4), GetParam() == 0x10D3 ? 8U << 16 : 0U) << "IVAR: valid, vector 0";
-  EXPECT_EQ(stage.device.at(0x1740), GetParam() == 0x10C9 ? 0x8000U : 0U) << "IVAR_MISC: valid, vector 0";
+  EXPECT_EQ(stage.device.at(0x1740), FakeE1000::like_82576(GetParam()) ? 0x8000U : 0U)
+      << "IVAR_MISC: valid, vector 0";
   stage.port->acknowledge_link_event();
   EXPECT_EQ(stage.device.unmasked, 0U) << "nothing had happened";
   stage.device.at(0x00C0) = 4;

@@ -90,8 +90,9 @@ TEST_F(E1000Vf, ChoosesAnAddressWhenItIsGivenNone) {
   const auto told = last(2);
   ASSERT_FALSE(told.empty());
   EXPECT_EQ(told[0], 2U);
-  EXPECT_EQ(told[1], mac[0] | mac[1] << 8U | mac[2] << 16U | std::uint32_t{mac[3]} << 24U);
-  EXPECT_EQ(told[2], mac[4] | std::uint32_t{mac[5]} << 8U);
+  const auto byte = [&](std::size_t i, unsigned shift) { return std::uint32_t{mac[i]} << shift; };
+  EXPECT_EQ(told[1], byte(0, 0) | byte(1, 8) | byte(2, 16) | byte(3, 24));
+  EXPECT_EQ(told[2], byte(4, 0) | byte(5, 8));
   device.heard.clear();
   ASSERT_TRUE(start());
   EXPECT_EQ(last(2), told) << "the same at each start";

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -32,18 +33,28 @@ struct FakeE1000 final : RegisterBlock {
   bool keeps_address = true;  ///< RAL and RAH after a reset
   bool bus_master = false;
   unsigned unmasked = 0;
+  unsigned phy_accesses = 0;
+  std::uint32_t holds_phy = 0;      ///< bits of SW_FW_SYNC that the firmware does not give back
+  bool phy_owned = true;            ///< each of them came while software had the PHY
+  std::uint32_t phy_bit = 1U << 1;  ///< SW_FW_SYNC.PHY0_SM
   unsigned vectors = 1;
   Fd event{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
 
+  /// The 82576, and what has its queues: I350, I210, I211.
+  [[nodiscard]] static bool like_82576(std::uint16_t id) {
+    return id == 0x10C9 || id == 0x1521 || id == 0x1533 || id == 0x1539;
+  }
   std::uint32_t& at(std::uint64_t offset) { return registers[offset / 4]; }
   [[nodiscard]] int fd(unsigned) const noexcept { return event.get(); }
   [[nodiscard]] std::uint64_t size() const noexcept override { return registers.size() * 4; }
   std::uint32_t read32(std::uint64_t offset) override {
     if (offset == 0x0008) return status;
+    if (offset == 0x5B5C) return at(offset) | holds_phy;
+    if (offset == 0x5B50) return std::exchange(at(offset), at(offset) | 1U);  // SWSM.SMBI: taken by the read
     return at(offset);
   }
   void write32(std::uint64_t offset, std::uint32_t value) override {
-    const bool express = id == 0x10D3 || id == 0x10C9;
+    const bool express = id != 0x100E;
     at(offset) = value;
     if (offset == 0x0000) {  // CTRL
       if ((value & 1U << 26) != 0) reset();
@@ -52,6 +63,8 @@ struct FakeE1000 final : RegisterBlock {
       const std::uint32_t word = value >> (express ? 2 : 8) & 63U;
       at(offset) = answers_eerd ? static_cast<std::uint32_t>(nvm[word]) << 16 | (express ? 2U : 16U) : 0;
     } else if (offset == 0x0020) {  // MDIC
+      phy_accesses += 1;
+      phy_owned = phy_owned && ((at(0x0F00) & 1U << 5) != 0 || (at(0x5B5C) & phy_bit) != 0);
       at(offset) = answers_mdic ? value | 1U << 28 : value & ~(1U << 28);
     } else if (offset == 0x00C0) {  // ICR
       at(offset) = 0;
@@ -63,6 +76,8 @@ struct FakeE1000 final : RegisterBlock {
     registers.assign(registers.size(), 0);
     if (!leaves_reset) at(0x0000) = 1U << 26;
     at(0x0010) = 1U << 9;  // EECD.AUTO_RD
+    at(0x1000) = 0x14;     // PBA.RXA
+    at(0x2404) = 0x22;     // RXPBS
     if (!keeps_address) return;
     at(0x5400) = 0x12005452;
     at(0x5404) = 0x80005634;

@@ -11,15 +11,16 @@ namespace {
 
 using sim::feature;
 
-constexpr std::array<std::uint64_t, 4> kRings{0, feature(VIRTIO_F_RING_PACKED), feature(VIRTIO_F_IN_ORDER),
-                                              feature(VIRTIO_F_RING_PACKED) | feature(VIRTIO_F_IN_ORDER)};
-constexpr std::uint16_t kRing = 16;
+constexpr std::array<std::uint64_t, 4> kEveryRing{0, feature(VIRTIO_F_RING_PACKED),
+                                                  feature(VIRTIO_F_IN_ORDER),
+                                                  feature(VIRTIO_F_RING_PACKED) | feature(VIRTIO_F_IN_ORDER)};
+constexpr std::uint16_t kShortRing = 16;
 
 RigConfig ring_of(std::uint64_t features, std::uint16_t queues = 1) {
   RigConfig config;
   config.device = with(features);
   config.device.max_pairs = queues;
-  config.ring_size = kRing;
+  config.ring_size = kShortRing;
   config.queues = queues;
   return config;
 }
@@ -32,7 +33,7 @@ mempool::Packet* packet_of(Rig& rig, std::uint32_t seed, bool chain) {
 }
 
 TEST(OldBugs, ABurstOfSinglesAndChainsWrapsTheRingAtEveryPlace) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kEveryRing) {
     Rig rig(ring_of(ring));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     std::uint32_t seed = 0;
@@ -41,7 +42,7 @@ TEST(OldBugs, ABurstOfSinglesAndChainsWrapsTheRingAtEveryPlace) {
       Frames frames;
       std::size_t descriptors = 0;
       // Which are chains changes with each round, and so does where a burst begins.
-      while (descriptors + 3 <= 1 + round % kRing + 3 && descriptors + 3 <= kRing) {
+      while (descriptors + 3 <= 1 + round % kShortRing + 3 && descriptors + 3 <= kShortRing) {
         const bool chain = (round >> (burst.size() % 5) & 1U) != 0;
         descriptors += chain ? 3 : 1;
         frames.push_back(make_frame(seed, 90));
@@ -55,7 +56,7 @@ TEST(OldBugs, ABurstOfSinglesAndChainsWrapsTheRingAtEveryPlace) {
 
 /// A sender that tries one long packet again and again must get it through once the device has sent the rest.
 TEST(OldBugs, AChainThatWaitsForRoomDoesNotWaitForEver) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kEveryRing) {
     Rig rig(ring_of(ring));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     for (std::uint32_t i = 0; i < 3; ++i) ASSERT_TRUE(rig.send(packet_of(rig, i, true)));
@@ -69,8 +70,8 @@ TEST(OldBugs, AChainThatWaitsForRoomDoesNotWaitForEver) {
 
 /// The rig looks that the pool is whole after each of them.
 TEST(OldBugs, AStopGivesBackWhatWasToBeSentAtEveryPlace) {
-  for (const std::uint64_t ring : kRings) {
-    for (std::uint32_t before = 0; before < 2U * kRing; before += 5) {
+  for (const std::uint64_t ring : kEveryRing) {
+    for (std::uint32_t before = 0; before < 2U * kShortRing; before += 5) {
       Rig rig(ring_of(ring));
       ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
       for (std::uint32_t i = 0; i < before; ++i) {
@@ -86,7 +87,7 @@ TEST(OldBugs, AStopGivesBackWhatWasToBeSentAtEveryPlace) {
 }
 
 TEST(OldBugs, NoneOfSeveralQueuesInterrupts) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kEveryRing) {
     RigConfig config = ring_of(ring, 3);
     config.device.interrupt_vectors = 8;
     Rig rig(config);
@@ -107,7 +108,7 @@ TEST(OldBugs, NoneOfSeveralQueuesInterrupts) {
 
 /// An indirect table's length was wrong in more than one driver. This one makes none.
 TEST(OldBugs, NoIndirectTables) {
-  for (const std::uint64_t ring : kRings) {
+  for (const std::uint64_t ring : kEveryRing) {
     Rig rig(ring_of(ring | feature(VIRTIO_RING_F_INDIRECT_DESC)));
     ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
     EXPECT_FALSE(rig.device.negotiated(VIRTIO_RING_F_INDIRECT_DESC));
