@@ -25,7 +25,8 @@ class PackedRing {
   void take(Batch& batch, unsigned most) noexcept {
     batch.clear();
     Position at = at_;
-    unsigned slots = take_plain(batch, most, at);  // a driver cannot have more than the ring; a hostile one could say so
+    unsigned slots =
+        take_plain(batch, most, at);  // a driver cannot have more than the ring; a hostile one could say so
     while (batch.count < most && slots < place_.size) {
       // Acquire: the rest of the descriptor was written before its flags (2.8.13).
       const Tail tail = load_tail(at.slot);
@@ -125,12 +126,12 @@ class PackedRing {
     if (at.slot % kOfLine == kOfLine - 1) prefetch_write(descriptor(at.slot));
   }
 
-  /// Buffers of one descriptor without a flaw, which nearly all are, up to the first that is not; returns their
-  /// number.
+  /// Buffers of one descriptor without a flaw, which nearly all are, up to the first that is not; returns
+  /// their number.
   unsigned take_plain(Batch& batch, unsigned most, Position& at) noexcept {
     const unsigned end = most < place_.size ? most : place_.size;
-    const auto writes = static_cast<std::uint16_t>(
-        place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
+    const auto writes =
+        static_cast<std::uint16_t>(place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
     unsigned count = 0;
     for (; count < end; ++count) {
       const Tail tail = load_tail(at.slot);
