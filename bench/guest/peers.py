@@ -45,7 +45,7 @@ FORWARD = f"-i --forward-mode=macswap --nb-cores=1 --rxd={RING} --txd={RING} --b
 COMMANDS = {
     "dpdk": "dpdk-testpmd --lcores {lcores} {ports} --in-memory -m 160 --no-telemetry "
             + " ".join(f"-d /bin/{plugin}.so" for plugin in PLUGINS) + f" -- {FORWARD} --no-lsc-interrupt --no-flush-rx",
-    "spinring": f"spinring-testpmd --lcores {{lcores}} {{ports}} -- {FORWARD}",
+    "spinring": f"spinring-testpmd --lcores {{lcores}} {{ports}} -- {FORWARD} --idle=spin",
 }
 READY = {"dpdk": "Checking link statuses", "spinring": "port 1.*link up"}
 

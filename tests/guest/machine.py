@@ -251,10 +251,14 @@ class Guest:
     def kernel_log(self) -> str:
         return self.run("dmesg").output
 
-    def pci_address(self, nic: int) -> str:
-        """Where the guest sees a NIC: "0000:01:00.0". Its virtual functions come behind it."""
+    def pci_functions(self, nic: int) -> list[str]:
+        """Where the guest sees a NIC and what is on the same port: its further functions, its virtual functions."""
         port = f"/sys/bus/pci/devices/0000:00:{FIRST_PORT_SLOT + nic:02x}.0"
-        return self.text(f"cd {port} && ls -d ????:??:??.? | head -n 1")
+        return self.text(f"cd {port} && ls -d ????:??:??.?").split()
+
+    def pci_address(self, nic: int) -> str:
+        """Where the guest sees a NIC: "0000:01:00.0"."""
+        return self.pci_functions(nic)[0]
 
     def driver_of(self, address: str) -> str:
         """The kernel driver that a PCI device is bound to; empty if there is none."""

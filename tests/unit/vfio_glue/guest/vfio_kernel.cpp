@@ -358,7 +358,10 @@ TEST(Kernel, UnplugAsksForTheDevice) {
 int main(int argc, char** argv) {
   using spinring::vfio_glue::PciAddress;
   testing::InitGoogleTest(&argc, argv);
-  if (argc != 4) return 2;
+  if (argc != 4) {
+    std::fputs("vfio_kernel: needs the addresses of three PCI functions, the first two in one group\n", stderr);
+    return 2;
+  }
   spinring::vfio_glue::first = PciAddress::parse(argv[1]).value();
   spinring::vfio_glue::second = PciAddress::parse(argv[2]).value();
   spinring::vfio_glue::single = PciAddress::parse(argv[3]).value();
