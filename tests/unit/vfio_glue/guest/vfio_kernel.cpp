@@ -359,7 +359,8 @@ int main(int argc, char** argv) {
   using spinring::vfio_glue::PciAddress;
   testing::InitGoogleTest(&argc, argv);
   if (argc != 4) {
-    std::fputs("vfio_kernel: needs the addresses of three PCI functions, the first two in one group\n", stderr);
+    std::fputs("vfio_kernel: needs the addresses of three PCI functions, the first two in one group\n",
+               stderr);
     return 2;
   }
   spinring::vfio_glue::first = PciAddress::parse(argv[1]).value();
