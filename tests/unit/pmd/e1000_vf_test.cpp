@@ -143,12 +143,12 @@ TEST_F(E1000Vf, StartsItsQueuesAndTellsTheLongestFrame) {
 }
 
 TEST_F(E1000Vf, BuffersHaveAKibibyte) {
+  cache.reset();
   pool = std::move(*mempool::Pool::create(*memory, {.packets = 64, .buffer_length = 640}));
-  mempool::PoolCache small(*pool);
-  ASSERT_TRUE(open());
-  expect_refused(port->start({.rx = {{16, &small}}, .tx = {{16, &small}}}), Errc::kBadArgument, "1024");
-  small.flush();
   cache = std::make_unique<mempool::PoolCache>(*pool);
+  ASSERT_TRUE(open());
+  expect_refused(port->start({.rx = {{16, cache.get()}}, .tx = {{16, cache.get()}}}), Errc::kBadArgument,
+                 "1024");
 }
 
 TEST_F(E1000Vf, AFrameLengthThatIsRefusedIsTold) {
