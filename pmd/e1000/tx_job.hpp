@@ -120,6 +120,8 @@ inline void advanced_offload(const TxHeaders& headers, std::uint32_t frame_lengt
 template <TxFormat F>
 [[nodiscard]] bool offload_job(std::span<std::byte> first, std::uint32_t frame_length, TxRequest request,
                                bool segments_ipv6, TxJob& job) noexcept {
+  constexpr std::uint32_t kUsesOffset = mempool::kTxChecksum | mempool::kTxSctpChecksum;
+  if ((request.offloads & kUsesOffset) == 0) request.csum_offset = 0;  // what the packet had there last
   std::optional<TxHeaders> headers = read_headers(first, request);
   if (!headers) return false;
   if ((request.offloads & mempool::kTxSegment) != 0) {

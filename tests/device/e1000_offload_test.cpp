@@ -135,6 +135,7 @@ TEST_P(E1000Offload, VlanTagAndSegmentsTogether) {
   packet->offloads = mempool::kTxSegment | mempool::kTxVlanInsert;
   packet->vlan_tci = 0x2064;
   packet->segment_size = 1000;
+  packet->header_length = static_cast<std::uint16_t>(l4_start(kTcp4) + 32);
   ASSERT_EQ(lab.port->tx(0).burst({&packet, 1}), 1U);
   std::vector<Frame> pieces = lab.peer_receive(3);
   ASSERT_EQ(pieces.size(), 3U);
