@@ -43,7 +43,7 @@ class Driver:
             burst=case.burst, prefix=f"vhost{socket.parent.name[-8:]}", mergeable=int(case.path.mergeable),
             in_order=int(case.path.in_order), packed=int(case.path.packed), vectorized=int(case.path.vectorized),
             simd="--force-max-simd-bitwidth=512" if case.path.packed and case.path.vectorized else "",
-            txpkts=max(case.frame, 64), fill=min(case.ring, 512), json=folder / "driver.json", memory=512,
+            txpkts=max(case.frame, 64), fill=min(case.ring // 2, 512), json=folder / "driver.json", memory=512,
             jumbo=f"--max-pkt-len={case.frame + 18} --mbuf-size={case.frame + 512}"
             if long and not case.path.mergeable else "")
         return Process(shlex.split(words), folder / "driver.log")
