@@ -180,10 +180,7 @@ class RxQueue final
   /// bad, the frame is dropped with all that belongs to it.
   [[gnu::noinline]] Packet* open_frame(Packet* head, std::uint16_t buffers) noexcept {
     open_ = {head, head, static_cast<std::uint16_t>(buffers - 1), true};
-    if (buffers == 0) {
-      open_.missing = 0;
-      give_up_frame();
-    }
+    if (buffers == 0) give_up_frame();
     return nullptr;
   }
   /// A further buffer of the open frame; returns the frame if it was the last.
