@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/pattern.hpp"
+
 namespace spinring::test {
 namespace {
 
@@ -123,11 +125,7 @@ Frame make_frame(std::size_t length, std::uint32_t seed, const std::array<std::u
   std::copy(source.begin(), source.end(), frame.begin() + 6);
   frame[12] = 0x88;  // IEEE 802 local experimental EtherType 1
   frame[13] = 0xb5;
-  std::uint32_t state = seed * 2654435761U + static_cast<std::uint32_t>(length);
-  for (std::size_t i = 14; i < length; ++i) {
-    state = state * 1664525U + 1013904223U;
-    frame[i] = static_cast<std::uint8_t>(state >> 24);
-  }
+  fill_pattern(std::span(frame).subspan(14), seed * 2654435761U + static_cast<std::uint32_t>(length));
   return frame;
 }
 

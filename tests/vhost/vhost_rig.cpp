@@ -8,6 +8,7 @@
 
 #include "base/time.hpp"
 #include "pmd/open.hpp"
+#include "tests/pattern.hpp"
 
 namespace spinring::vhost_test {
 namespace {
@@ -30,11 +31,7 @@ std::shared_ptr<mempool::Memory> memory_of_all() {
 
 Frame make_frame(std::uint32_t seed, std::size_t length) {
   Frame frame(length);
-  std::uint32_t state = seed * 2654435761U + static_cast<std::uint32_t>(length) + 1;
-  for (std::uint8_t& byte : frame) {
-    state = state * 1664525U + 1013904223U;
-    byte = static_cast<std::uint8_t>(state >> 24);
-  }
+  test::fill_pattern(std::span(frame), seed * 2654435761U + static_cast<std::uint32_t>(length) + 1);
   return frame;
 }
 

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tests/pattern.hpp"
+
 namespace spinring::pmd {
 
 sim::SimNetConfig without(std::uint64_t features) {
@@ -22,11 +24,7 @@ sim::SimNetConfig with(std::uint64_t features) {
 
 Bytes make_frame(std::uint32_t seed, std::size_t length) {
   Bytes frame(length);
-  std::uint32_t state = seed * 2654435761U + static_cast<std::uint32_t>(length) + 1;
-  for (std::byte& byte : frame) {
-    state = state * 1664525U + 1013904223U;
-    byte = static_cast<std::byte>(state >> 24);
-  }
+  test::fill_pattern(std::span(frame), seed * 2654435761U + static_cast<std::uint32_t>(length) + 1);
   return frame;
 }
 
