@@ -25,8 +25,9 @@ class Told {
   [[nodiscard]] bool all(std::uint16_t now) const noexcept { return position_ == now; }
   void set(std::uint16_t now) noexcept { position_ = now; }
   /// 2.7.10, 2.8.14: whether the device waits for `event`, which lies between what it was told of and `now`.
-  /// `event` repeats each `period` positions, a power of two. What it waits for, it has not taken: it is among
-  /// the last `size` positions, so that is how far back the answer need look, however long ago it was told.
+  /// `event` repeats each `period` positions, a power of two. What it waits for, it has not taken: it is
+  /// among the last `size` positions, so that is how far back the answer need look, however long ago it was
+  /// told.
   [[nodiscard]] bool passed(std::uint16_t event, std::uint32_t period, std::uint16_t now,
                             std::uint16_t size) noexcept {
     if (ring_distance(now, position_) > size) position_ = static_cast<std::uint16_t>(now - size);

@@ -203,8 +203,8 @@ Result<Doorbell> PciTransport::enable_queue(std::uint16_t index, std::uint16_t s
   write_common64(common::kQueueDriver, to_u64(addresses.driver));
   write_common64(common::kQueueDevice, to_u64(addresses.device));
 
-  // 4.1.4.4: the doorbell lies at notify_off * multiplier in the notification structure. 4.1.5.2: it is as wide
-  // as what it says.
+  // 4.1.4.4: the doorbell lies at notify_off * multiplier in the notification structure. 4.1.5.2: it is as
+  // wide as what it says.
   const unsigned width = with_data_ ? 4 : 2;
   const std::uint64_t offset = std::uint64_t{get<common::QueueNotifyOff>().raw} * notify_multiplier_;
   if (offset + width > notify_.length) {

@@ -27,9 +27,7 @@ struct SplitLayout {
   static constexpr std::size_t used(std::uint16_t size) noexcept {
     return align_up(used_event(size) + sizeof(Le16), kCacheLine);
   }
-  static constexpr std::size_t bytes(std::uint16_t size) noexcept {
-    return avail_event(size) + sizeof(Le16);
-  }
+  static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
   /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
   static constexpr std::size_t used_event(std::uint16_t size) noexcept {
     return avail(size) + sizeof(AvailHead) + sizeof(Le16) * size;
@@ -234,8 +232,7 @@ class SplitRing {
     if (!notify_.event_index) return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
     if (ring_distance(used_index_, quiet_from_) >= kQuietFor) [[unlikely]]
       keep_quiet();
-    const auto& event =
-        *reinterpret_cast<const Le16*>(block_.data() + SplitLayout::avail_event(size()));
+    const auto& event = *reinterpret_cast<const Le16*>(block_.data() + SplitLayout::avail_event(size()));
     return told_.passed(load_relaxed(event), 1U << 16, avail_index_, size());
   }
   /// 2.7.7.1: with events the driver cannot say that it wants none, only that it waits for one which was long

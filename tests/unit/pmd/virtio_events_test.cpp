@@ -130,7 +130,8 @@ TEST_P(Events, SurviveARestartAndAQueueThatIsRenewed) {
 TEST(EventFormula, IsTheSpecificationsForEveryPlace) {
   for (const std::uint32_t told_at : {0U, 5U, 32760U, 65530U, 65535U}) {
     for (std::uint16_t ahead = 0; ahead <= kEntries; ++ahead) {
-      for (std::uint32_t event = 0; event < 65536; event += event % 4096 < 64 || event % 4096 > 4032 ? 1 : 7) {
+      for (std::uint32_t event = 0; event < 65536;
+           event += event % 4096 < 64 || event % 4096 > 4032 ? 1 : 7) {
         virtio::Told told;
         told.set(static_cast<std::uint16_t>(told_at));
         const auto now = static_cast<std::uint16_t>(told_at + ahead);
