@@ -1,5 +1,7 @@
-"""The back end against a front end that this project did not write: DPDK's virtio-user driver, every path, with
-sequence numbers. Prints TAP; exits 77 where it cannot run."""
+"""The back end against the front ends that are compared on it, every path, with sequence numbers: DPDK's virtio-user
+driver, which this project did not write, and the bare loop that is the limit. Prints TAP; exits 77 where it cannot run.
+
+    front_end.py BUILD dpdk|limit"""
 
 from __future__ import annotations
 
@@ -18,30 +20,34 @@ from harness.process import RunError, tail  # noqa: E402
 CASES = [Case(path, ring=256) for path in PATHS.values()] + [
     Case(PATHS["split-mergeable"], ring=256, frame=4000), Case(PATHS["packed-mergeable"], ring=256, frame=4000),
     Case(PATHS["split-in-order"], ring=256, queues=2), Case(PATHS["packed-standard"], ring=256, queues=2)]
+# The bare loop: one pair of queues, and frames of one buffer.
+LIMIT_CASES = [Case(path, ring=ring) for path in PATHS.values() if not path.vectorized or path.in_order
+               for ring in (64, 1024)]
 PATIENCE = 60.0
 LEAST_FRAMES = 10000
 
 
-def reason_to_skip() -> str | None:
-    if shutil.which("dpdk-testpmd") is None:
+def reason_to_skip(kind: str) -> str | None:
+    if kind == "dpdk" and shutil.which("dpdk-testpmd") is None:
         return "there is no dpdk-testpmd in PATH (apt-get install dpdk)"
     free = int(Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").read_text())
-    return f"{free} free hugepages of 2 MiB; 256 are needed (echo 1024 >/proc/sys/vm/nr_hugepages)" if free < 256 else None
+    needed = 256 if kind == "dpdk" else 8
+    return f"{free} free hugepages of 2 MiB; {needed} are needed (echo 1024 >/proc/sys/vm/nr_hugepages)" if free < needed else None
 
 
-def complaints(bench: runs.Bench, case: Case) -> list[str]:
+def complaints(bench: runs.Bench, case: Case, kind: str) -> list[str]:
     """Moves frames for a moment; what was wrong with them."""
     with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
         folder = Path(name)
         back_end = runs.start_back_end(bench, case, folder, ["--mode=sequence", "--duration=0.3", "--warm-up=0"])
-        process = drivers.make("dpdk", "dpdk", None, bench.build).start(case, folder / "vhost.sock", folder, 1)
+        process = drivers.make(kind, kind, None, bench.build).start(case, folder / "vhost.sock", folder, 1)
         try:
             deadline = time.monotonic() + PATIENCE
             while back_end.running() and process.running() and time.monotonic() < deadline:
                 time.sleep(0.05)
             if back_end.running():
                 return [f"the back end does not end: {tail(back_end.output())}", *process.output().splitlines()[-10:]]
-            return judge(runs.result_line(back_end), case, back_end.wait(5))
+            return judge(runs.result_line(back_end), case, back_end.wait(5), kind)
         except RunError as error:
             return [str(error), *process.output().splitlines()[-10:]]
         finally:
@@ -49,7 +55,7 @@ def complaints(bench: runs.Bench, case: Case) -> list[str]:
             process.stop()
 
 
-def judge(line: dict, case: Case, status: int) -> list[str]:
+def judge(line: dict, case: Case, status: int, kind: str) -> list[str]:
     found = []
     path = line["path"]
     wanted = {"packed": case.path.packed, "mergeable": case.path.mergeable, "in_order": case.path.in_order,
@@ -59,22 +65,25 @@ def judge(line: dict, case: Case, status: int) -> list[str]:
     found += [f"{sequence[key]} {key}" for key in ("reordered", "duplicated", "corrupt") if sequence[key]]
     if sequence["verified"] < LEAST_FRAMES:
         found.append(f"{sequence['verified']} frames came back; at least {LEAST_FRAMES} should have")
-    # What DPDK drops for a full ring, and what it holds at the end, is missing. It cannot be more than came back.
-    if sequence["lost"] > sequence["verified"]:
+    # What DPDK drops for a full ring, and what it holds at the end, is missing. It cannot be more than came back. The
+    # bare loop drops nothing, and the back end waits for the last frames.
+    if sequence["lost"] > (sequence["verified"] if kind == "dpdk" else 0):
         found.append(f"{sequence['lost']} lost of {sequence['verified'] + sequence['lost']}")
     return found + ([f"exit status {status}: {line}"] if status else [])
 
 
 def main() -> int:
-    reason = reason_to_skip()
+    kind = sys.argv[2]
+    reason = reason_to_skip(kind)
     if reason:
         print(f"skipped: {reason}")
         return 77
     bench = runs.Bench(Path(sys.argv[1]), driver_cpu=1, timeout=PATIENCE, back_end_options=["--tolerate=num_buffers"])
-    print(f"1..{len(CASES)}")
+    cases = CASES if kind == "dpdk" else LIMIT_CASES
+    print(f"1..{len(cases)}")
     failed = 0
-    for number, case in enumerate(CASES, 1):
-        found = complaints(bench, case)
+    for number, case in enumerate(cases, 1):
+        found = complaints(bench, case, kind)
         failed += bool(found)
         print(f"{'not ok' if found else 'ok'} {number} - {case.name}")
         for complaint in found:
