@@ -25,10 +25,12 @@ SPINRING = ("{build}/apps/testpmd/spinring-testpmd --lcores 0@{cpu},1@{cpu} "
 LIMIT = ("{build}/bench/vhost/spinring-vhost-limit --cpu={cpu} --burst={burst} --json={json} "
          "--vdev=virtio_user0,path={socket},queue_size={ring},packed={packed},mrg_rxbuf={mergeable},"
          "in_order={in_order}")
-TEMPLATES = {"dpdk": DPDK, "spinring": SPINRING, "limit": LIMIT}
+# The driver without its checks of what the device writes: what these cost.
+UNCHECKED = SPINRING.replace("apps/testpmd/spinring-testpmd", "bench/vhost/spinring-testpmd-unchecked")
+TEMPLATES = {"dpdk": DPDK, "spinring": SPINRING, "unchecked": UNCHECKED, "limit": LIMIT}
 # Parts of "object:function" that are the driver itself, for the count of instructions.
 DRIVER_PARTS = {"dpdk": "librte_net_virtio,librte_mempool", "spinring": "spinring::pmd,spinring::mempool",
-                "limit": "spinring::bench::limit"}
+                "unchecked": "spinring::pmd,spinring::mempool", "limit": "spinring::bench::limit"}
 
 
 @dataclass(frozen=True)
