@@ -6,8 +6,8 @@ namespace spinring::pmd::virtio {
 inline constexpr bool kChecksDevice = false;
 #else
 /// Whether values that the device wrote are checked. Always; to measure what that costs, `bench/` builds one
-/// more forwarder without (spinring-testpmd-unchecked), which is not installed and must meet no device that is
-/// not trusted.
+/// more forwarder without (spinring-testpmd-unchecked), which is not installed and must meet no device that
+/// is not trusted.
 inline constexpr bool kChecksDevice = true;
 #endif
 
