@@ -148,7 +148,7 @@ class PackedRing {
   /// the device's release of them.
   template <class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
-    if (broken_) [[unlikely]]
+    if (refused(broken_)) [[unlikely]]
       return kBroken;
     const auto count = std::min(most, book_.held());
     show_ahead(count, show);
@@ -297,7 +297,7 @@ class PackedRing {
       const PackedTail tail = read_used(ring, used, book.mask());
       if (!tail.used(used.wrap(book.size()))) break;
       Packet* const packet = book.claim(tail.id);
-      if (packet == nullptr) [[unlikely]] {
+      if (refused(packet == nullptr)) [[unlikely]] {
         bad_completions_.add(1);
         broken_ = F.chains;  // how many descriptors it stands for is told by the id alone
         if (broken_) break;

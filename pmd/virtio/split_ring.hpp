@@ -170,7 +170,7 @@ class SplitRing {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
       seen_index_ = load_acquire(used_->index);
-      if (waiting() > size() - book_.free()) [[unlikely]] {
+      if (refused(waiting() > size() - book_.free())) [[unlikely]] {
         seen_index_ = used_index_;
         return kBroken;
       }
@@ -347,7 +347,7 @@ class SplitRing {
       const UsedElement& element = used_element(used, ring_slot(index, book.mask()));
       const std::uint32_t id = load_relaxed(element.id);
       Packet* const packet = book.claim(id);
-      if (packet == nullptr) [[unlikely]] {
+      if (refused(packet == nullptr)) [[unlikely]] {
         ++bad;
         continue;
       }
