@@ -44,9 +44,9 @@ Result<std::uint32_t> pool_packets(const ForwardOptions& options, unsigned ports
 }
 
 std::size_t memory_bytes(const ForwardOptions& options, unsigned ports, std::uint32_t packets) {
-  // Descriptors, used entries and their headers are under 64 bytes an entry in every ring format; a queue's
-  // alignment and control structures fit 8 KiB.
-  constexpr std::size_t kEntry = 64;
+  // Descriptors, used entries and their headers are under 64 bytes an entry in every ring format, and a TX
+  // entry's table of descriptors has 128; a queue's alignment and control structures fit 8 KiB.
+  constexpr std::size_t kEntry = 192;
   constexpr std::size_t kQueue = 8192;
   constexpr std::size_t kPort = 65536;  // control queue, tables of addresses
   const std::size_t rings = ports * (ring_total(options) * kEntry + std::size_t{options.rx_queues} * kQueue +

@@ -7,7 +7,7 @@ namespace spinring::pmd::virtio {
 
 std::string to_string(FeatureSet features) {
   using enum Feature;
-  static constexpr std::array<std::pair<Feature, const char*>, 34> kNames{
+  static constexpr std::array<std::pair<Feature, const char*>, 35> kNames{
       {{kChecksum, "CSUM"},
        {kGuestChecksum, "GUEST_CSUM"},
        {kControlGuestOffloads, "CTRL_GUEST_OFFLOADS"},
@@ -25,6 +25,7 @@ std::string to_string(FeatureSet features) {
        {kGuestAnnounce, "GUEST_ANNOUNCE"},
        {kMultiQueue, "MQ"},
        {kControlMac, "CTRL_MAC_ADDR"},
+       {kIndirect, "INDIRECT_DESC"},
        {kEventIndex, "EVENT_IDX"},
        {kVersion1, "VERSION_1"},
        {kAccessPlatform, "ACCESS_PLATFORM"},

@@ -26,6 +26,7 @@ enum class Feature : std::uint64_t {
   kGuestAnnounce = 1ULL << 21,
   kMultiQueue = 1ULL << 22,
   kControlMac = 1ULL << 23,
+  kIndirect = 1ULL << 28,  ///< VIRTIO_F_INDIRECT_DESC
   kEventIndex = 1ULL << 29,
   kVersion1 = 1ULL << 32,
   kAccessPlatform = 1ULL << 33,
@@ -133,6 +134,7 @@ struct Wishes {
                          .with(kMergeableRx)
                          .with(kStatus)
                          .with(kControlQueue)
+                         .with(kIndirect)
                          .with(kEventIndex)
                          .with(kVersion1)
                          .with(kAccessPlatform)

@@ -108,6 +108,14 @@ class PackedRing {
             id);
     }
   }
+  /// A buffer whose descriptors lie in the table that `write` fills in for an id.
+  template <class Write>
+  void post_table(Packet& packet, Write write) noexcept requires(F.chains) {
+    const std::uint16_t id = next_id(book_, writer_);
+    book_.enter(id, &packet, kInTable);
+    const Extent table = write(id);
+    this->write(descriptors_, book_, writer_, {table.address, table.length, kDescIndirect}, id);
+  }
   /// 2.8.13: the device sees the first flags no earlier than all else. Pairs with its read of those flags.
   void publish() noexcept {
     if (writer_.first == nullptr) return;
@@ -166,7 +174,7 @@ class PackedRing {
     if constexpr (F.in_order) {
       for (std::uint16_t left = book_.held(); left > 0; --left) {
         const std::uint16_t id = ring_slot(used_.index, book_.mask());
-        used_.index = static_cast<std::uint16_t>(used_.index + book_.descriptors(id));
+        used_.index = static_cast<std::uint16_t>(used_.index + ring_descriptors(book_.descriptors(id)));
         take(book_.leave(id));
       }
     } else {
@@ -305,7 +313,7 @@ class PackedRing {
         continue;
       }
       const std::uint16_t descriptors = book.descriptors(tail.id);
-      used.index = static_cast<std::uint16_t>(used.index + descriptors);
+      used.index = static_cast<std::uint16_t>(used.index + ring_descriptors(descriptors));
       sink(packet, tail.length, descriptors);
       ++found;
     }
@@ -341,7 +349,7 @@ class PackedRing {
       }
       const std::uint16_t descriptors = book.descriptors(id);
       Packet* const packet = book.leave(id);
-      used.index = static_cast<std::uint16_t>(used.index + descriptors);
+      used.index = static_cast<std::uint16_t>(used.index + ring_descriptors(descriptors));
       sink(packet, length, descriptors);
     }
     book_ = book;
@@ -360,7 +368,7 @@ class PackedRing {
     for (std::uint16_t count = 1; count <= book.held(); ++count) {
       const std::uint16_t id = ring_slot(at.index, book.mask());
       if (id == last) return count;
-      at.index = static_cast<std::uint16_t>(at.index + book.descriptors(id));
+      at.index = static_cast<std::uint16_t>(at.index + ring_descriptors(book.descriptors(id)));
     }
     bad_completions_.add(1);
     broken_ = true;

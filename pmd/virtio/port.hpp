@@ -214,7 +214,8 @@ class VirtioPort final
                                &device_->dma(),
                                config.cache,
                                header_rules(device_->negotiated()),
-                               notify_rules(device_->negotiated())};
+                               notify_rules(device_->negotiated()),
+                               {}};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {
@@ -226,6 +227,11 @@ class VirtioPort final
   [[nodiscard]] Result<void> add_tx(const QueueConfig<Packets>& config, std::uint16_t index) {
     auto made = parts(config, index);
     if (!made) return fail(std::move(made));
+    if (device_->negotiated().has(Feature::kIndirect)) {
+      auto tables = memory_->allocate(IndirectTables::bytes(made->size), kCacheLine);
+      if (!tables) return fail(std::move(tables));
+      made->indirect = std::move(*tables);
+    }
     carried_.reserve(static_cast<std::uint16_t>(tx_.size()), made->size);
     tx_.push_back(tx_path_->make(std::move(*made), empty_header_.iova(device_->dma())));
     return enable(*tx_.back(), tx_doorbells_);

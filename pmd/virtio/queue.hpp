@@ -28,6 +28,7 @@ struct QueueParts {
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
   HeaderRules rules{};                       ///< what headers may say
   NotifyRules notify{};
+  mempool::DmaBlock indirect{};  ///< TX: for IndirectTables; empty: there are none
 };
 
 /// A queue's ring: packed or split.

@@ -45,6 +45,14 @@ struct Piece {
 /// Most pieces of one buffer.
 inline constexpr std::uint16_t kMaxPieces = 256;
 
+/// How a book counts the descriptors of a buffer that lie in a table of their own: one in the ring, and yet
+/// no buffer of one piece.
+inline constexpr std::uint16_t kInTable = 0x8001;
+/// Descriptors in the ring.
+[[nodiscard]] constexpr std::uint16_t ring_descriptors(std::uint16_t counted) noexcept {
+  return counted & 0x7FFF;
+}
+
 /// What harvest() shows packets to when nobody wants to see them.
 struct Unseen {
   template <class Packet>
@@ -84,11 +92,11 @@ class RingBook {
     return ring_slot(cursor_++, mask_);
   }
 
-  /// `packet` is the device's from now on, as a buffer of `descriptors` descriptors.
+  /// `packet` is the device's from now on, as a buffer of `descriptors` descriptors, or kInTable.
   void enter(std::uint16_t id, Packet* packet, std::uint16_t descriptors) noexcept {
     Entry& entry = entries_[id];
     entry.packet = packet;
-    free_ = static_cast<std::uint16_t>(free_ - descriptors);
+    free_ = static_cast<std::uint16_t>(free_ - ring_descriptors(descriptors));
     if constexpr (F.chains) {
       entry.descriptors = descriptors;
       ++held_;
@@ -116,7 +124,7 @@ class RingBook {
   }
   /// The same for an id that is known to be held (the next in order).
   [[nodiscard]] Packet* leave(std::uint16_t id) noexcept {
-    free_ = static_cast<std::uint16_t>(free_ + descriptors(id));
+    free_ = static_cast<std::uint16_t>(free_ + ring_descriptors(descriptors(id)));
     if constexpr (F.chains) --held_;
     return std::exchange(entries_[id].packet, nullptr);
   }

@@ -135,6 +135,15 @@ class SplitRing {
     }
     offer(book_, avail_index_++, head);
   }
+  /// A buffer whose descriptors lie in the table that `write` fills in for an id.
+  template <class Write>
+  void post_table(Packet& packet, Write write) noexcept requires(F.chains) {
+    const std::uint16_t id = next_id(book_, next_descriptor_);
+    book_.enter(id, &packet, kInTable);
+    const Extent table = write(id);
+    describe(book_, id, to_u64(table.address), table.length, kDescIndirect, 0);
+    offer(book_, avail_index_++, id);
+  }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
   /// of the index.
   void publish() noexcept { store_release(avail_->index, avail_index_); }
@@ -192,7 +201,7 @@ class SplitRing {
     if constexpr (F.in_order) {
       for (std::uint16_t left = book_.held(); left > 0; --left) {
         const std::uint16_t head = ring_slot(next_used_, book_.mask());
-        next_used_ = static_cast<std::uint16_t>(next_used_ + book_.descriptors(head));
+        next_used_ = static_cast<std::uint16_t>(next_used_ + ring_descriptors(book_.descriptors(head)));
         take(book_.leave(head));
       }
     } else if constexpr (F.chains) {
@@ -310,7 +319,7 @@ class SplitRing {
   /// trust.
   static void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) noexcept {
     std::uint16_t id = head;
-    for (std::uint16_t left = descriptors; left > 1; --left) {
+    for (std::uint16_t left = ring_descriptors(descriptors); left > 1; --left) {
       id = static_cast<std::uint16_t>(book.entry(id).rest >> 48U);
       book.leave_member(id);
     }
@@ -388,7 +397,7 @@ class SplitRing {
       const std::uint16_t descriptors = book.descriptors(head);
       Packet* const packet = book.leave(head);
       if constexpr (F.chains) release_members(book, head, descriptors);
-      in_table = static_cast<std::uint16_t>(in_table + descriptors);
+      in_table = static_cast<std::uint16_t>(in_table + ring_descriptors(descriptors));
       sink(packet, length, descriptors);
     }
     book_ = book;

@@ -9,6 +9,7 @@
 
 #include "base/cpu.hpp"
 #include "pmd/port.hpp"
+#include "pmd/virtio/indirect_tables.hpp"
 #include "pmd/virtio/queue.hpp"
 
 namespace spinring::pmd::virtio {
@@ -52,6 +53,8 @@ class TxQueue final
   /// the queue.
   TxQueue(QueueParts<Packets>&& parts, Iova empty_header)
       : TxQueue::Queue(std::move(parts)),
+        tables_(parts.indirect.data() == nullptr ? IndirectTables()
+                                                 : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         batch_(std::clamp<std::uint16_t>(this->ring_.size() / 4, 1, kMostHeldBack)) {}
   ~TxQueue() override { give_back(); }
@@ -158,23 +161,23 @@ class TxQueue final
   [[nodiscard]] static bool header_fits(const Packet& packet) noexcept {
     return Packets::headroom(packet) >= kHeaderBytes;
   }
-  /// The descriptors that a packet takes. What the ring could never take, or what asks for an offload that
+  /// The pieces that a packet is sent as. What the ring could never take, or what asks for an offload that
   /// was not negotiated, is refused, not sent wrongly. A chain has as many segments as its head counts, none
   /// of them empty (virtio 1.2, 2.7.5: a descriptor has a length).
-  [[nodiscard]] std::uint16_t needed(Packet& head) noexcept {
+  [[nodiscard]] std::uint16_t pieces_of(Packet& head) noexcept {
     const std::uint16_t segments = Packets::segments(head);
-    const std::uint32_t descriptors = segments + (header_fits(head) ? 0U : 1U);
-    if (segments == 0 || !may_ask(head) || descriptors > this->ring_.size() || descriptors > kMaxPieces)
+    const std::uint32_t pieces = segments + (header_fits(head) ? 0U : 1U);
+    if (segments == 0 || !may_ask(head) || pieces > this->ring_.size() || pieces > kMaxPieces)
       return kNotSendable;
     const Packet* segment = &head;
     for (std::uint16_t left = segments; left > 0; --left) {
       if (segment == nullptr || Packets::data_length(*segment) == 0) return kNotSendable;
       segment = Packets::next(*segment);
     }
-    return segment == nullptr ? static_cast<std::uint16_t>(descriptors) : kNotSendable;
+    return segment == nullptr ? static_cast<std::uint16_t>(pieces) : kNotSendable;
   }
 
-  /// Whether the packet's request may be sent; the header for it is kept for post_chain().
+  /// Whether the packet's request may be sent; the header for it is kept for post_pieces().
   [[nodiscard]] bool may_ask(Packet& head) noexcept {
     if constexpr (F.header.offloads) {
       return describe_request(Packets::tx_request(head), {Packets::data(head), Packets::data_length(head)},
@@ -228,16 +231,17 @@ class TxQueue final
   /// A packet that is not plain, or has no room in the ring: then false.
   [[nodiscard]] bool post_other(Offer& offer) noexcept {
     Packet& packet = **offer.at;
-    const std::uint16_t descriptors = needed(packet);
-    if (descriptors == kNotSendable) {
+    const std::uint16_t pieces = pieces_of(packet);
+    if (pieces == kNotSendable) {
       rejected_.add(1);
       this->free_chain(&packet);
     } else {
       // burst() has counted packets: a chain may find too little room with much of it to be taken back.
+      const std::uint16_t descriptors = tables_.places(pieces);
       if (descriptors > this->ring_.free() && descriptors > 1) reclaim();
       if (descriptors > this->ring_.free()) return false;
       offer.bytes += Packets::frame_length(packet);
-      post_chain(packet, descriptors);
+      post_pieces(packet, pieces);
       ++offer.posted;
     }
     ++offer.at;
@@ -245,7 +249,7 @@ class TxQueue final
   }
 
   /// A frame of several segments, or one whose headroom is too small for the header.
-  [[gnu::noinline]] void post_chain(Packet& head, std::uint16_t descriptors) noexcept {
+  [[gnu::noinline]] void post_pieces(Packet& head, std::uint16_t count) noexcept {
     std::array<Piece, kMaxPieces> pieces;
     std::size_t used = 0;
     std::uint32_t prepended = 0;
@@ -259,14 +263,21 @@ class TxQueue final
       write_header(head, behind);
       pieces[used++] = {Packets::iova(head, behind, *this->table_), kHeaderBytes, 0};
     }
-    for (Packet* segment = &head; used < descriptors; segment = Packets::next(*segment)) {
+    for (Packet* segment = &head; used < count; segment = Packets::next(*segment)) {
       pieces[used++] = {Packets::iova(*segment, Packets::data(*segment) - prepended, *this->table_),
                         prepended + Packets::data_length(*segment), 0};
       prepended = 0;
     }
-    this->ring_.post_chain(head, std::span<const Piece>(pieces).first(used));
+    const auto all = std::span<const Piece>(pieces).first(used);
+    if (tables_.hold(used)) {
+      this->ring_.post_table(
+          head, [this, all](std::uint16_t id) { return tables_.template write<F.packed>(id, all); });
+    } else {
+      this->ring_.post_chain(head, all);
+    }
   }
 
+  IndirectTables tables_;
   NetHeader asked_{};  ///< what the packet at hand asks for
   Iova empty_header_;
   std::uint16_t batch_;

@@ -21,8 +21,9 @@ struct Descriptor {
 };
 static_assert(sizeof(Descriptor) == 16 && alignof(Descriptor) == 8);
 
-inline constexpr std::uint16_t kDescNext = 1;   ///< VIRTQ_DESC_F_NEXT: the chain goes on at `next`
-inline constexpr std::uint16_t kDescWrite = 2;  ///< VIRTQ_DESC_F_WRITE: the device writes
+inline constexpr std::uint16_t kDescNext = 1;      ///< VIRTQ_DESC_F_NEXT: the chain goes on at `next`
+inline constexpr std::uint16_t kDescWrite = 2;     ///< VIRTQ_DESC_F_WRITE: the device writes
+inline constexpr std::uint16_t kDescIndirect = 4;  ///< VIRTQ_DESC_F_INDIRECT: a table of descriptors
 
 /// 2.7.6 The Virtqueue Available Ring: this head, then one Le16 an entry.
 struct AvailHead {

@@ -74,7 +74,7 @@ std::vector<Frame> burst_of(std::uint32_t& seed, std::size_t count, std::size_t 
 void expect_negotiated(const VhostConfig& config, std::uint64_t features) {
   const auto has = [features](auto bit) { return (features >> bit & 1U) != 0; };
   EXPECT_TRUE(has(VIRTIO_F_VERSION_1));
-  EXPECT_FALSE(has(VIRTIO_RING_F_INDIRECT_DESC));
+  EXPECT_TRUE(has(VIRTIO_RING_F_INDIRECT_DESC));
   EXPECT_TRUE(has(VIRTIO_RING_F_EVENT_IDX));
   EXPECT_EQ(has(VIRTIO_F_RING_PACKED), config.packed);
   EXPECT_EQ(has(kInOrder), config.in_order);
