@@ -102,7 +102,7 @@ def print_table(statistics: dict[str, Any], accelerator: str) -> None:
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     print(f"\n  rx/s: mean over the {seconds:.1f} s of forwarding, pauses included. Drops: frames that found the other port's\n"
-          "  ring full; TCP sends faster and faster until that happens. Cycles: TSC ticks, in polls that had packets"
+          "  ring full for too long. Cycles: TSC ticks, in polls that had packets"
           f"{TCG_NOTE if accelerator == 'tcg' else ''}.\n")
 
 
