@@ -8,6 +8,7 @@
 
 #include "base/dma.hpp"
 #include "base/ring_index.hpp"
+#include "pmd/virtio/checks.hpp"
 
 namespace spinring::pmd::virtio {
 
@@ -74,7 +75,9 @@ class RingBook {
   [[nodiscard]] Entry& entry(std::uint16_t id) const noexcept { return entries_[id]; }
   [[nodiscard]] bool is_free(std::uint16_t id) const noexcept { return entries_[id].packet == nullptr; }
   /// The packet behind an id, or nullptr; nothing is believed of the id but that it names a slot.
-  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept { return entries_[id & mask_].packet; }
+  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept {
+    return entries_[kChecksDevice ? id & mask_ : id].packet;
+  }
   /// Some free id; there is one.
   [[nodiscard]] std::uint16_t any_free() noexcept {
     while (!is_free(ring_slot(cursor_, mask_))) ++cursor_;
@@ -101,13 +104,13 @@ class RingBook {
   /// The packet behind an id that the device wrote, which is the caller's again; nullptr if it may not name
   /// that id now.
   [[nodiscard]] Packet* claim(std::uint32_t id) noexcept {
-    if (id > mask_) [[unlikely]]
+    if (refused(id > mask_)) [[unlikely]]
       return nullptr;
     if constexpr (F.chains) {
-      if (entries_[id].descriptors == 0) [[unlikely]]
+      if (refused(entries_[id].descriptors == 0)) [[unlikely]]
         return nullptr;
     }
-    if (entries_[id].packet == nullptr) [[unlikely]]
+    if (refused(entries_[id].packet == nullptr)) [[unlikely]]
       return nullptr;
     return leave(static_cast<std::uint16_t>(id));
   }

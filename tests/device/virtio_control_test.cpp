@@ -58,6 +58,7 @@ TEST(VirtioInfo, ALeanDeviceIsDrivenAllTheSame) {
   for (const std::string& properties :
        {std::string(",status=off"), std::string(",ctrl_vq=off"), std::string(",ctrl_rx=off"), lean,
         lean + ",event_idx=off,indirect_desc=off", std::string(",packed=on"), std::string(",in_order=on"),
+        std::string(",packed=on,event_idx=off"), std::string(",in_order=on,event_idx=off"),
         std::string(",iommu_platform=on"), std::string(",mq=on")}) {
     SCOPED_TRACE(properties);
     Lab lab({.properties = properties});
