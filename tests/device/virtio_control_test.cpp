@@ -69,6 +69,16 @@ TEST(VirtioInfo, ALeanDeviceIsDrivenAllTheSame) {
   }
 }
 
+TEST(VirtioInfo, TransitionalDevicesAreDrivenInTheirModernMode) {
+  for (const char* model : {"virtio-net-pci-transitional", "virtio-net-pci-non-transitional"}) {
+    SCOPED_TRACE(model);
+    Lab lab({.model = model});
+    lab.start();
+    lab.expect_traffic();
+    lab.stop();
+  }
+}
+
 TEST(VirtioInfo, ADeviceWithoutAControlQueueRefusesFilters) {
   Lab lab({.properties = ",ctrl_vq=off"});
   lab.start();
