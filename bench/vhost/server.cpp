@@ -14,7 +14,8 @@ namespace spinring::bench::vhost {
 namespace {
 
 constexpr int kIdleWait = 10;           ///< ms asleep between looks while no queue runs
-constexpr double kDrainSeconds = 0.5;  ///< for frames on their way when a run ends, unless all have come
+constexpr double kDrainSeconds = 0.5;   ///< for frames on their way when a run ends
+constexpr double kQuietSeconds = 0.05;  ///< without one: all have come
 constexpr double kPatienceSeconds = 2e-3;
 constexpr double kUnlimitedSeconds = 120.0;  ///< slices kept of a run without end
 
@@ -149,7 +150,12 @@ void Server::drain() noexcept {
   const TrafficCounters& counters = backend_.traffic().counters();
   const bool returns = options_.backend.traffic.receive && options_.backend.traffic.transmit;
   const Deadline deadline(seconds(kDrainSeconds));
-  while (returns && counters.transmitted < counters.received && !deadline.passed()) backend_.pass(read_tsc());
+  Deadline quiet(seconds(kQuietSeconds));
+  while (returns && !quiet.passed() && !deadline.passed()) {
+    const std::uint64_t before = counters.transmitted;
+    backend_.pass(read_tsc());
+    if (counters.transmitted != before) quiet = Deadline(seconds(kQuietSeconds));
+  }
   publish();
 }
 
