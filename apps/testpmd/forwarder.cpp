@@ -46,7 +46,7 @@ void forward(ForwardingLcore& lcore, const Forwarder::Settings& settings, const 
       std::vector<mempool::Packet*> kept = flow.engine.release();
       for (Packets left = kept; !left.empty();) {
         const Packets some = left.first(std::min<std::size_t>(left.size(), settings.burst));
-        send(flow.stream, lcore.cache, some);
+        send<true>(flow.stream, lcore.cache, some);
         left = left.subspan(some.size());
       }
     }

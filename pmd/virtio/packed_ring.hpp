@@ -11,6 +11,7 @@
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
 #include "mempool/memory.hpp"
+#include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
@@ -39,14 +40,15 @@ class PackedRing {
   using Layout = PackedLayout;
 
   /// `block` holds Layout::bytes(size) zeroed bytes, aligned to a cache line; `size` is a power of two.
-  PackedRing(mempool::DmaBlock block, std::uint16_t size)
+  PackedRing(mempool::DmaBlock block, std::uint16_t size, NotifyRules notify)
       : descriptors_(reinterpret_cast<PackedDescriptor*>(block.data())),
         driver_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::driver(size))),
         device_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::device(size))),
         entries_(std::make_unique<Entry[]>(size)),
         book_(entries_.get(), size),
+        notify_(notify),
         block_(std::move(block)) {
-    store_relaxed(driver_->flags, kEventDisable);
+    store_relaxed(driver_->raw, EventWish{0, kEventDisable}.pack());
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return book_.size(); }
@@ -117,23 +119,25 @@ class PackedRing {
   /// looks at the ring once more.
   [[nodiscard]] bool must_notify() noexcept {
     full_fence();
-    notified_ = writer_.at.index;
-    return (load_relaxed(device_->flags) & kEventFlagsMask) != kEventDisable;
+    const bool asked = device_asks();
+    told_.set(writer_.at.index);
+    return asked;
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (notified_ == writer_.at.index || (load_relaxed(device_->flags) & kEventFlagsMask) == kEventDisable)
-      return false;
-    notified_ = writer_.at.index;
+    if (told_.all(writer_.at.index) || !device_asks()) return false;
+    told_.set(writer_.at.index);
     return true;
   }
-  /// What the doorbell is to say behind the queue's number when notifications carry data (2.8.19): offset and
-  /// wrap counter.
-  [[nodiscard]] std::uint16_t notification_data() const noexcept {
-    return static_cast<std::uint16_t>(ring_slot(writer_.at.index, book_.mask()) |
-                                      (writer_.at.wrap(book_.size()) ? 0x8000U : 0U));
+  /// What the doorbell says: the queue's number, and with data (2.9) the offset and wrap counter of what is
+  /// made available next.
+  [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
+    if (!notify_.with_data) return queue;
+    return queue | std::uint32_t{ring_slot(writer_.at.index, book_.mask())} << 16 |
+           (writer_.at.wrap(book_.size()) ? kDoorbellWrap : 0U);
   }
+  [[nodiscard]] NotifyRules notify_rules() const noexcept { return notify_; }
 
   // --- Completions
 
@@ -189,11 +193,23 @@ class PackedRing {
     PackedDescriptor* first = nullptr;  ///< posted and not published: its flags are held back
     std::uint64_t first_tail = 0;
   };
+  static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
+  static constexpr std::uint16_t kEventWrap = 1U << 15;
   /// In order: buffers that the device used with one descriptor.
   struct Batch {
     std::uint32_t length = 0;  ///< of the last
     std::uint16_t left = 0;    ///< not taken yet
   };
+
+  /// Whether the device asks to be told of something between told_ and what is published.
+  [[nodiscard]] bool device_asks() noexcept {
+    const EventWish wish = EventWish::unpack(load_relaxed(device_->raw));
+    if (!notify_.event_index || wish.flags != kEventPosition) return wish.flags != kEventDisable;
+    // Its wrap counter is the bit above the slot's, inverted, as in Position.
+    const bool wrap = (wish.offset_wrap & kEventWrap) != 0;
+    const auto event = static_cast<std::uint16_t>((wish.offset_wrap & book_.mask()) | (wrap ? 0 : size()));
+    return told_.passed(event, 2U * size(), writer_.at.index, size());
+  }
 
   /// The slot's own number, or another while that is in flight (a device that completes out of order).
   [[nodiscard]] static std::uint16_t next_id(Book& book, const Writer& writer) noexcept {
@@ -360,7 +376,8 @@ class PackedRing {
   Position used_;            ///< where the next used descriptor will be
   std::uint16_t shown_ = 0;  ///< completions shown
   Batch batch_;
-  std::uint16_t notified_ = 0;  ///< the writer's position when the device was last told, or did not ask
+  NotifyRules notify_;
+  Told told_;  ///< of the writer's position
   bool broken_ = false;
   Counter bad_completions_;
   mempool::DmaBlock block_;

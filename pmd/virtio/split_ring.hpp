@@ -11,6 +11,7 @@
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
 #include "mempool/memory.hpp"
+#include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
@@ -24,9 +25,14 @@ struct SplitLayout {
     return align_up(sizeof(Descriptor) * size, kCacheLine);
   }
   static constexpr std::size_t used(std::uint16_t size) noexcept {
-    return align_up(avail(size) + sizeof(AvailHead) + sizeof(Le16) * size, kCacheLine);
+    return align_up(used_event(size) + sizeof(Le16), kCacheLine);
   }
-  static constexpr std::size_t bytes(std::uint16_t size) noexcept {
+  static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
+  /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
+  static constexpr std::size_t used_event(std::uint16_t size) noexcept {
+    return avail(size) + sizeof(AvailHead) + sizeof(Le16) * size;
+  }
+  static constexpr std::size_t avail_event(std::uint16_t size) noexcept {
     return used(size) + sizeof(UsedHead) + sizeof(UsedElement) * size;
   }
 };
@@ -41,7 +47,7 @@ class SplitRing {
   using Layout = SplitLayout;
 
   /// `block` holds Layout::bytes(size) zeroed bytes, aligned to a cache line; `size` is a power of two.
-  SplitRing(mempool::DmaBlock block, std::uint16_t size)
+  SplitRing(mempool::DmaBlock block, std::uint16_t size, NotifyRules notify)
       : descriptors_(reinterpret_cast<Descriptor*>(block.data())),
         avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
@@ -49,8 +55,13 @@ class SplitRing {
         hints_(F.in_order ? nullptr : std::make_unique<std::uint16_t[]>(kHintsPerEntry * size)),
         hint_mask_(kHintsPerEntry * size - 1),
         book_(entries_.get(), size),
+        notify_(notify),
         block_(std::move(block)) {
-    store_relaxed(avail_->flags, kAvailNoInterrupt);
+    if (notify_.event_index) {
+      keep_quiet();
+    } else {
+      store_relaxed(avail_->flags, kAvailNoInterrupt);
+    }
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return book_.size(); }
@@ -131,18 +142,22 @@ class SplitRing {
   /// the flag is read; pairs with the device, which sets the flag and then looks at the index once more.
   [[nodiscard]] bool must_notify() noexcept {
     full_fence();
-    notified_ = avail_index_;
-    return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
+    const bool asked = device_asks();
+    told_.set(avail_index_);
+    return asked;
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (notified_ == avail_index_ || (load_relaxed(used_->flags) & kUsedNoNotify) != 0) return false;
-    notified_ = avail_index_;
+    if (told_.all(avail_index_) || !device_asks()) return false;
+    told_.set(avail_index_);
     return true;
   }
-  /// What the doorbell is to say behind the queue's number when notifications carry data (2.7.23).
-  [[nodiscard]] std::uint16_t notification_data() const noexcept { return avail_index_; }
+  /// What the doorbell says: the queue's number, and with data (2.9) the available index.
+  [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
+    return queue | (notify_.with_data ? std::uint32_t{avail_index_} << 16 : 0);
+  }
+  [[nodiscard]] NotifyRules notify_rules() const noexcept { return notify_; }
 
   // --- Completions
 
@@ -188,6 +203,8 @@ class SplitRing {
 
  private:
   static constexpr std::uint32_t kHintsPerEntry = 4;
+  /// Positions after which keep_quiet() is due: with a ring more, still less than 65536.
+  static constexpr std::uint16_t kQuietFor = 16384;
   /// Buffers are at least this far apart, as a rule; it decides only how well hints are told apart.
   static constexpr unsigned kHintShift = 11;
 
@@ -209,6 +226,22 @@ class SplitRing {
   };
   using Entry = std::conditional_t<F.chains, TxEntry, RxEntry>;
   using Book = RingBook<Packet, F, Entry>;
+
+  /// Whether the device asks to be told of something between told_ and what is published.
+  [[nodiscard]] bool device_asks() noexcept {
+    if (!notify_.event_index) return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
+    if (ring_distance(used_index_, quiet_from_) >= kQuietFor) [[unlikely]]
+      keep_quiet();
+    const auto& event = *reinterpret_cast<const Le16*>(block_.data() + SplitLayout::avail_event(size()));
+    return told_.passed(load_relaxed(event), 1U << 16, avail_index_, size());
+  }
+  /// 2.7.7.1: with events the driver cannot say that it wants none, only that it waits for one which was long
+  /// ago: it comes again after 65536 entries, so that is said anew before.
+  void keep_quiet() noexcept {
+    quiet_from_ = used_index_;
+    store_relaxed(*reinterpret_cast<Le16*>(block_.data() + SplitLayout::used_event(size())),
+                  static_cast<std::uint16_t>(used_index_ - 1));
+  }
 
   [[nodiscard]] Le16* avail_ring() noexcept { return reinterpret_cast<Le16*>(avail_ + 1); }
   [[nodiscard]] static const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
@@ -385,11 +418,13 @@ class SplitRing {
   std::unique_ptr<std::uint16_t[]> hints_;  ///< by address: the id that the buffer there had last
   std::uint32_t hint_mask_;
   Book book_;
+  NotifyRules notify_;
   std::uint16_t avail_index_ = 0;
   std::uint16_t used_index_ = 0;   ///< completions taken
   std::uint16_t seen_index_ = 0;   ///< the device's index as last read: at most the ring ahead of used_index_
   std::uint16_t shown_index_ = 0;  ///< completions shown
-  std::uint16_t notified_ = 0;     ///< avail_index_ when the device was last told, or did not ask
+  std::uint16_t quiet_from_ = 0;   ///< used_index_ when keep_quiet() was called
+  Told told_;                      ///< of avail_index_
   std::uint16_t next_descriptor_ = 0;  ///< in order: the next to fill
   std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
   Batch batch_;

@@ -58,10 +58,26 @@ inline void free_frames(mempool::PoolCache& cache, Packets frames) noexcept {
   }
 }
 
+/// Offers a full TX queue the rest of a burst until it has taken all or was asked often enough; returns how
+/// many of the burst it has taken by then.
+[[gnu::noinline]] inline std::uint16_t send_rest(Stream& stream, Packets packets,
+                                                 std::uint16_t sent) noexcept {
+  for (std::uint32_t left = stream.tx_retries; left != 0 && sent < packets.size(); --left) {
+    sent = static_cast<std::uint16_t>(sent + stream.tx.burst(packets.subspan(sent)));
+  }
+  return sent;
+}
+
 /// Sends packets, and counts and frees those that the TX queue does not take; returns how many it took.
-inline std::uint16_t send(Stream& stream, mempool::PoolCache& cache, Packets packets,
-                          pmd::More more = pmd::More::kNo) noexcept {
-  const std::uint16_t sent = stream.tx.burst(packets, more);
+/// `kRetries`: a full queue is asked again, as often as the stream says.
+template <bool kRetries>
+std::uint16_t send(Stream& stream, mempool::PoolCache& cache, Packets packets,
+                   pmd::More more = pmd::More::kNo) noexcept {
+  std::uint16_t sent = stream.tx.burst(packets, more);
+  if constexpr (kRetries) {
+    if (sent < packets.size()) [[unlikely]]
+      sent = send_rest(stream, packets, sent);
+  }
   stream.counters.sent.add(sent);
   if (sent < packets.size()) [[unlikely]] {
     stream.counters.tx_dropped.add(packets.size() - sent);
@@ -111,7 +127,7 @@ std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, 
       leaving = packets.first(engine.hold(packets, cache, dropped));
       stream.counters.consumed.add(dropped);
     }
-    const std::uint16_t sent = send(stream, cache, leaving, more);
+    const std::uint16_t sent = send<E::kReceives>(stream, cache, leaving, more);
     return E::kReceives ? count : sent;  // a sender whose ring is full has done no work
   } else {
     stream.counters.consumed.add(count);

@@ -24,7 +24,7 @@ class PackedQueue {
         flags_(flags) {
     auto* driver =
         reinterpret_cast<pmd::virtio::EventSuppression*>(memory + pmd::virtio::PackedLayout::driver(size));
-    driver->flags = pmd::virtio::kEventDisable;
+    driver->raw = pmd::virtio::EventWish{0, pmd::virtio::kEventDisable}.pack();
     std::fill_n(named_.get(), size, kNone);
   }
 
