@@ -156,6 +156,8 @@ def write(options: argparse.Namespace, rows: list, labels: tuple[str, str]) -> N
         options.json.write_text(json.dumps(record, indent=1))
     if options.svg and not options.loads:
         options.svg.write_text(plot.svg([row.summary() for row in rows], labels))
+    elif options.svg:
+        options.svg.write_text(plot.svg(latency.ratios(rows), labels, "Time of a round trip"))
 
 
 def main() -> int:

@@ -71,5 +71,12 @@ def text(rows: list[LoadRow], labels: tuple[str, str]) -> str:
     return "\n".join(lines + ["| " + " | ".join(cells(row.summary())) + " |" for row in rows])
 
 
+def ratios(rows: list[LoadRow]) -> list[dict]:
+    """For the plot: each time of each row."""
+    summaries = [row.summary() for row in rows]
+    return [{"case": f"{each['case']} {each['load']:.0%} {name}", "ratio": each[name]["ratio"], "kept": each["kept"]}
+            for each in summaries for name in QUANTILES]
+
+
 def rows_of(case: Case, loads: list[int], tolerance: float) -> list[LoadRow]:
     return [LoadRow(replace(case), load / 100, tolerance) for load in loads]
