@@ -40,7 +40,8 @@ class LoadRow:
         return out
 
     def record(self) -> dict:
-        return {**self.summary(), "runs": [[run.latency for run in pair.runs()] for pair in self.pairs]}
+        return {**self.summary(), "runs": [{"distances_ns": pair.distances(),
+                                              "latency": [run.latency for run in pair.runs()]} for pair in self.pairs]}
 
 
 def measure(bench: runs.Bench, rows: list[LoadRow], a: Driver, b: Driver) -> str:
