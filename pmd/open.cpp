@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
+#include <string_view>
 
 #include "pmd/e1000/device.hpp"
 #include "pmd/e1000/models.hpp"
@@ -45,28 +47,45 @@ Result<std::unique_ptr<AnyPort>> open_e1000(std::unique_ptr<PciFunction> functio
 struct Row {
   std::uint16_t vendor;
   std::uint16_t device;
+  std::string_view what;
   OpenFunction open;
 };
 
+constexpr Row virtio_net(std::uint16_t device) { return {0x1AF4, device, "virtio-net", open_virtio_net}; }
+
+/// `Kind`: as of open_e1000().
+template <class Kind, const e1000::Model& kModel>
+constexpr Row intel(std::uint16_t device) {
+  return {0x8086, device, kModel.name, open_e1000<Kind, kModel>};
+}
+
 /// Who drives what.
 constexpr std::array kDevices{
-    Row{0x1AF4, 0x1041, open_virtio_net},  // virtio 1.2, 4.1.2: 0x1040 + device type 1
-    Row{0x1AF4, 0x1000, open_virtio_net},  // transitional network device, driven in its modern mode
-    Row{0x8086, 0x100E, open_e1000<e1000::Device, e1000::k82540em>},
-    Row{0x8086, 0x100C, open_e1000<e1000::Device, e1000::k82544gc>},
-    Row{0x8086, 0x100F, open_e1000<e1000::Device, e1000::k82545em>},
-    Row{0x8086, 0x10D3, open_e1000<e1000::Device, e1000::k82574l>},
-    Row{0x8086, 0x10C9, open_e1000<e1000::Device, e1000::k82576eb>},
+    virtio_net(0x1041),  // virtio 1.2, 4.1.2: 0x1040 + device type 1
+    virtio_net(0x1000),  // transitional network device, driven in its modern mode
+    intel<e1000::Device, e1000::k82540em>(0x100E),
+    intel<e1000::Device, e1000::k82544gc>(0x100C),
+    intel<e1000::Device, e1000::k82545em>(0x100F),
+    intel<e1000::Device, e1000::k82574l>(0x10D3),
+    intel<e1000::Device, e1000::k82576eb>(0x10C9),
     // By the data sheet alone: sheet_models.hpp.
-    Row{0x8086, 0x1521, open_e1000<e1000::Device, e1000::kI350Copper>},
-    Row{0x8086, 0x1533, open_e1000<e1000::Device, e1000::kI210Copper>},
-    Row{0x8086, 0x1539, open_e1000<e1000::Device, e1000::kI211Copper>},
-    Row{0x8086, 0x153A, open_e1000<e1000::Device, e1000::kI217Lm>},
-    Row{0x8086, 0x153B, open_e1000<e1000::Device, e1000::kI217Lm>},
-    Row{0x8086, 0x156F, open_e1000<e1000::Device, e1000::kI219Lm>},
-    Row{0x8086, 0x1570, open_e1000<e1000::Device, e1000::kI219Lm>},
-    Row{0x8086, 0x10CA, open_e1000<e1000::VfDevice, e1000::k82576vf>},
+    intel<e1000::Device, e1000::kI350Copper>(0x1521),
+    intel<e1000::Device, e1000::kI210Copper>(0x1533),
+    intel<e1000::Device, e1000::kI211Copper>(0x1539),
+    intel<e1000::Device, e1000::kI217Lm>(0x153A),
+    intel<e1000::Device, e1000::kI217Lm>(0x153B),
+    intel<e1000::Device, e1000::kI219Lm>(0x156F),
+    intel<e1000::Device, e1000::kI219Lm>(0x1570),
+    intel<e1000::VfDevice, e1000::k82576vf>(0x10CA),
 };
+
+std::string list_devices() {
+  std::string list;
+  for (const Row& row : kDevices) {
+    list += fmt::format("{}{:04x}:{:04x} {}", list.empty() ? "" : ", ", row.vendor, row.device, row.what);
+  }
+  return list;
+}
 
 }  // namespace
 
@@ -78,12 +97,8 @@ Result<std::unique_ptr<AnyPort>> open_port(std::unique_ptr<PciFunction> function
   const auto row = std::find_if(kDevices.begin(), kDevices.end(),
                                 [&](const Row& r) { return r.vendor == vendor && r.device == device; });
   if (row == kDevices.end()) {
-    return fail(
-        Errc::kUnknownDevice, fmt::format("opening {:04x}:{:04x}", vendor, device), function->name(), 0,
-        "Devices that spinring drives: virtio-net (1af4:1041, 1af4:1000), e1000 (8086:100e, 100c, 100f), "
-        "e1000e (8086:10d3, 153a, 153b, 156f, 1570), igb (8086:10c9, 1521, 1533, 1539) and its virtual "
-        "functions "
-        "(8086:10ca)");
+    return fail(Errc::kUnknownDevice, fmt::format("opening {:04x}:{:04x}", vendor, device), function->name(),
+                0, "Devices that spinring drives: " + list_devices());
   }
   return row->open(std::move(function), memory);
 }

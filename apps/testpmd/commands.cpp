@@ -242,7 +242,7 @@ CommandResult set(Session& session, const Words& words) {
   const std::string_view when = session.forwarding() ? " from the next start on" : "";
   if (words.size() == 3 && words[1] == "fwd") {
     const auto mode = find_by_name(kForwardModes, words[2]);
-    if (!mode) return {fmt::format("Bad mode \"{}\": io, mac, macswap, rxonly or txonly\n", words[2])};
+    if (!mode) return {fmt::format("Bad mode \"{}\": io, mac, macswap, rxonly, txonly or noisy\n", words[2])};
     session.set_mode(*mode);
     return {fmt::format("Set {} packet forwarding mode{}\n", words[2], when)};
   }
@@ -281,7 +281,7 @@ constexpr std::array<Command, 7> kCommands{
       "show port N flow_ctrl       its pause frames\n"
       "show config fwd             mode, and which lcore polls what"},
      {"set", set,
-      "set fwd MODE                io, mac, macswap, rxonly, txonly\n"
+      "set fwd MODE                io, mac, macswap, rxonly, txonly, noisy\n"
       "set burst N                 packets taken at once\n"
       "set promisc N|all on|off    take all frames, or those for the port\n"
       "set flow_ctrl rx on|off tx on|off HIGH LOW PAUSE XON mac_ctrl_frame_fwd off autoneg off N\n"

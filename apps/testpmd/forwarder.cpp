@@ -1,10 +1,12 @@
 #include "apps/testpmd/forwarder.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "apps/testpmd/engines/io.hpp"
 #include "apps/testpmd/engines/mac.hpp"
 #include "apps/testpmd/engines/macswap.hpp"
+#include "apps/testpmd/engines/noisy.hpp"
 #include "apps/testpmd/engines/rxonly.hpp"
 #include "apps/testpmd/engines/settle.hpp"
 #include "apps/testpmd/engines/txonly.hpp"
@@ -39,6 +41,16 @@ void forward(ForwardingLcore& lcore, const Forwarder::Settings& settings, const 
     for (Flow<E>& flow : flows) packets += poll_stream(flow.stream, flow.engine, lcore.cache, burst);
     return packets;
   });
+  if constexpr (Holds<E>) {
+    for (Flow<E>& flow : flows) {
+      std::vector<mempool::Packet*> kept = flow.engine.release();
+      for (Packets left = kept; !left.empty();) {
+        const Packets some = left.first(std::min<std::size_t>(left.size(), settings.burst));
+        send<true>(flow.stream, lcore.cache, some);
+        left = left.subspan(some.size());
+      }
+    }
+  }
   if constexpr (E::kSends) {
     for (Flow<E>& flow : flows) (void)flow.stream.tx.burst({});  // what the last bursts held back
   }
@@ -63,6 +75,8 @@ Forward forward_of(const Forwarder::Settings& settings) noexcept {
       return forward<RxOnlyEngine>;
     case ForwardMode::kTxOnly:
       return forward<TxOnlyEngine>;
+    case ForwardMode::kNoisy:
+      return forward_of<NoisyEngine>(settings.settles);
   }
   return forward_of<IoEngine>(settings.settles);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -8,7 +9,7 @@
 namespace spinring::testpmd {
 
 /// What is done to packets; one engine each (engines/).
-enum class ForwardMode { kIo, kMac, kMacSwap, kRxOnly, kTxOnly };
+enum class ForwardMode { kIo, kMac, kMacSwap, kRxOnly, kTxOnly, kNoisy };
 /// Which port a port's packets leave by.
 enum class PortTopology {
   kPaired,   ///< 0 with 1, 2 with 3; a last odd one with itself
@@ -16,14 +17,22 @@ enum class PortTopology {
   kLoop,     ///< each back out of itself
 };
 
-inline constexpr std::array<std::pair<std::string_view, ForwardMode>, 5> kForwardModes{
+inline constexpr std::array<std::pair<std::string_view, ForwardMode>, 6> kForwardModes{
     {{"io", ForwardMode::kIo},
      {"mac", ForwardMode::kMac},
      {"macswap", ForwardMode::kMacSwap},
      {"rxonly", ForwardMode::kRxOnly},
-     {"txonly", ForwardMode::kTxOnly}}};
+     {"txonly", ForwardMode::kTxOnly},
+     {"noisy", ForwardMode::kNoisy}}};
 inline constexpr std::array<std::pair<std::string_view, PortTopology>, 3> kPortTopologies{
     {{"paired", PortTopology::kPaired}, {"chained", PortTopology::kChained}, {"loop", PortTopology::kLoop}}};
+
+/// What noisy does to packets that it forwards.
+struct Noise {
+  std::uint32_t keep = 0;        ///< packets that are kept, of each stream
+  std::uint32_t keep_every = 1;  ///< one in so many is kept until the room is needed
+  std::uint32_t drop_every = 0;  ///< one in so many is dropped; 0: none
+};
 
 /// The value of `name` in one of the tables above; nothing if it is not there.
 template <class Table>

@@ -118,6 +118,14 @@ void add_forward_options(CLI::App& app, ForwardOptions& options, OptionWords& wo
   app.add_flag("-a,--auto-start", options.auto_start, "With -i: forward at once");
   app.add_option("--forward-mode", words.mode, "What is done to packets")
       ->check(CLI::IsMember(names(kForwardModes)));
+  app.add_option("--noisy-tx-sw-buffer-size", options.noise.keep,
+                 "noisy: packets that each stream keeps; the oldest leaves for one that comes")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--noisy-keep-every", options.noise.keep_every, "noisy: one packet in so many is kept")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--noisy-drop-every", options.noise.drop_every,
+                 "noisy: one packet in so many is dropped; 0: none")
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("--port-topology", words.topology, "Which port packets leave by")
       ->check(CLI::IsMember(names(kPortTopologies)));
   app.add_option("--stats-period", options.stats_period_s, "Print statistics each so many seconds; 0: never")

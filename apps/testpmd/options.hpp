@@ -36,6 +36,7 @@ struct ForwardOptions {
   bool auto_start = false;
   ForwardMode mode = ForwardMode::kIo;
   PortTopology topology = PortTopology::kPaired;
+  Noise noise;  ///< --noisy-*
   std::uint16_t rx_queues = 1;
   std::uint16_t tx_queues = 1;
   std::uint16_t rx_ring = 0;  ///< entries; 0: 256, or what the device has

@@ -154,6 +154,7 @@ void Session::build_streams() {
       if (!from.running() || !to.running()) continue;
       Stream& stream = forwarder_.add_stream(lcore);
       stream.plan = plan;
+      stream.noise = options_.noise;
       if (receives(options_.mode)) stream.rx = from.port().rx(plan.rx_queue);
       if (sends(options_.mode)) stream.tx = to.port().tx(plan.tx_queue);
       stream.source = to.info().mac;

@@ -27,7 +27,8 @@ std::uint16_t ring_entries(std::uint16_t asked, std::uint16_t device_most) noexc
 }
 
 PoolNeed pool_need(const ForwardOptions& options, unsigned ports, unsigned lcores) {
-  const std::uint32_t rings = ports * ring_total(options);
+  const std::uint32_t kept = options.noise.keep * options.rx_queues;
+  const std::uint32_t rings = ports * (ring_total(options) + kept);
   return {rings + lcores * options.burst,
           rings + lcores * (options.burst + mempool::PoolCache::kMostPackets)};
 }

@@ -38,10 +38,17 @@ std::uint64_t offer(const BackendOptions& options) {
 
 }  // namespace
 
-Backend::Backend(const BackendOptions& options)
+Backend::Backend(const BackendOptions& options) : Backend(options, std::make_shared<Shared>(options), 0) {}
+
+Backend::Backend(const Backend& first, unsigned number) : Backend(first.options_, first.shared_, number) {}
+
+Backend::Backend(const BackendOptions& options, std::shared_ptr<Shared> shared, unsigned number)
     : options_(options),
       offered_(offer(options)),
-      traffic_(options.traffic, options.pairs, options.patience_ticks, violations_),
+      shared_(std::move(shared)),
+      violations_(shared_->violations),
+      traffic_(shared_->traffic),
+      first_stream_(number * options.pairs),
       queues_(std::size_t{options.pairs} * 2) {}
 
 std::uint64_t Backend::offered_protocol() noexcept {
@@ -308,7 +315,7 @@ bool Backend::serve_pair(unsigned pair, std::uint64_t now) noexcept {
     R* tx = transmit.enabled ? std::get_if<R>(&transmit.ring) : nullptr;
     if (rx != nullptr) traffic_.begin_giving(*rx, now);
     if (tx != nullptr) traffic_.begin_collecting(*tx);
-    if (rx != nullptr && traffic_.finish_giving(*rx, pair, mergeable)) {
+    if (rx != nullptr && traffic_.finish_giving(*rx, first_stream_ + pair, mergeable)) {
       moved = true;
       interrupt(*rx, receive);
     }

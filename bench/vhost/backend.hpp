@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -18,6 +19,7 @@ namespace spinring::bench::vhost {
 
 struct BackendOptions {
   unsigned pairs = 1;          ///< most queue pairs
+  unsigned ports = 1;          ///< devices that are to share their traffic
   std::uint64_t withheld = 0;  ///< virtio features not to offer
   bool batch_in_order = true;  ///< IN_ORDER: one used entry for a batch of TX buffers
   TrafficOptions traffic;
@@ -37,6 +39,8 @@ struct Negotiated {
 class Backend {
  public:
   explicit Backend(const BackendOptions& options);
+  /// One more of options.ports: frames that the front end of one gets may come back to another.
+  Backend(const Backend& first, unsigned number);
 
   [[nodiscard]] std::uint64_t offered() const noexcept { return offered_; }
   [[nodiscard]] static std::uint64_t offered_protocol() noexcept;
@@ -53,8 +57,8 @@ class Backend {
   void disconnect() noexcept;
 
   [[nodiscard]] const Negotiated& negotiated() const noexcept { return negotiated_; }
-  [[nodiscard]] const Violations& violations() const noexcept { return violations_; }
-  [[nodiscard]] const Traffic& traffic() const noexcept { return traffic_; }
+  [[nodiscard]] const Violations& violations() const noexcept { return shared_->violations; }
+  [[nodiscard]] const Traffic& traffic() const noexcept { return shared_->traffic; }
   [[nodiscard]] Traffic& traffic() noexcept { return traffic_; }
   [[nodiscard]] std::uint64_t interrupts() const noexcept { return interrupts_; }
   [[nodiscard]] std::uint16_t ring_size() const noexcept { return ring_size_; }
@@ -94,11 +98,22 @@ class Backend {
   template <class R>
   void interrupt(const R& ring, const Queue& queue) noexcept;
 
+  /// Of all ports.
+  struct Shared {
+    explicit Shared(const BackendOptions& options)
+        : traffic(options.traffic, options.pairs * options.ports, options.patience_ticks, violations) {}
+    Violations violations;
+    Traffic traffic;
+  };
+  Backend(const BackendOptions& options, std::shared_ptr<Shared> shared, unsigned number);
+
   BackendOptions options_;
   std::uint64_t offered_;
   Negotiated negotiated_;
-  Violations violations_;
-  Traffic traffic_;
+  std::shared_ptr<Shared> shared_;
+  Violations& violations_;
+  Traffic& traffic_;
+  unsigned first_stream_;
   MemoryTable memory_;         // before the queues: their rings point into it
   std::vector<Queue> queues_;  // 2i: receiveq i, 2i+1: transmitq i (5.1.2)
   unsigned running_ = 0;

@@ -7,6 +7,8 @@ time, and the time that a cache line takes between the CPUs. Pairs in which that
     bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --pairs 10 --json out.json --svg out.svg
     bench/vhost/compare.py --build build --a dpdk --b dpdk            # the harness against itself
     bench/vhost/compare.py --build build --pairs 0 --instructions     # instructions a packet alone
+    bench/vhost/compare.py --build build --loads 10,50,90 --json out.json  # latency at these parts of the slower's rate
+    bench/vhost/compare.py --build build --switch vhost               # on DPDK's back end, which copies
     bench/vhost/compare.py --build build --limit                      # and what a bare loop makes of the same rings
 """
 
@@ -21,12 +23,13 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 sys.path.insert(0, str(FilePath(__file__).resolve().parent))
 
-from harness import drivers, plot, runs, table  # noqa: E402
-from harness.paths import DIRECTIONS, PATHS, Case  # noqa: E402
+from harness import dpdk_switch, drivers, latency, plot, runs, table  # noqa: E402
+from harness.paths import MODES, PATHS, Case  # noqa: E402
 from harness.process import RunError  # noqa: E402
 
 
@@ -63,17 +66,23 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{side}-build", type=FilePath, help="its build folder, if it is another one")
     parser.add_argument("--paths", default="all", help="all, or of: " + ", ".join(PATHS))
     parser.add_argument("--rings", type=numbers, default=[1024])
-    parser.add_argument("--modes", default="mac", help="of: " + ", ".join(DIRECTIONS))
+    parser.add_argument("--modes", default="mac", help="of: " + ", ".join(MODES))
+    parser.add_argument("--a-mode", choices=list(MODES), help="A's mode, if it is another one than B's")
     parser.add_argument("--bursts", type=numbers, default=[32])
     parser.add_argument("--frames", type=numbers, default=[60], help="bytes without FCS")
     parser.add_argument("--queues", type=numbers, default=[1])
+    parser.add_argument("--ports", type=numbers, default=[1], help="2: from each port to the other")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=0.5, help="measured in each run")
     parser.add_argument("--warm-up", type=float, default=0.2)
     parser.add_argument("--cpus", type=numbers, default=[0, 1], help="of the back end and of the driver")
     parser.add_argument("--tolerance", type=float, default=1.5, help="largest over least cache-line time of a pair")
+    parser.add_argument("--switch", choices=["null", "vhost"], default="null", help="back end: the one that does nothing, "
+                        "or DPDK's own, which copies every frame (dpdk-testpmd with net_vhost)")
     parser.add_argument("--limit", action="store_true", help="a third run beside each pair: the least that forwards on "
                         "such rings, written by hand (bench/vhost/limit)")
+    parser.add_argument("--loads", type=numbers, default=[], help="latency instead of rates, at so many percent of the "
+                        "slower driver's rate")
     parser.add_argument("--instructions", action="store_true", help="count each driver's instructions a packet too")
     parser.add_argument("--steps", type=int, default=200000, help="instructions to step through")
     parser.add_argument("--nice", type=int, default=0, help="of both sides, such as -19 on a machine that is not idle")
@@ -89,19 +98,22 @@ def arguments() -> argparse.Namespace:
 def cases(options: argparse.Namespace) -> list[Case]:
     names = list(PATHS) if options.paths == "all" else options.paths.split(",")
     unknown = [name for name in names if name not in PATHS] + [
-        mode for mode in options.modes.split(",") if mode not in DIRECTIONS]
+        mode for mode in options.modes.split(",") if mode not in MODES]
     if unknown:
         raise SystemExit(f"unknown: {', '.join(unknown)}; see --help")
     return [Case(PATHS[name], *rest) for name, *rest in itertools.product(
-        names, options.modes.split(","), options.rings, options.bursts, options.frames, options.queues)]
+        names, options.modes.split(","), options.rings, options.bursts, options.frames, options.queues,
+        options.ports)]
 
 
 def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, b, limit) -> None:
+    measure = dpdk_switch.measure if options.switch == "vhost" else runs.measure
     for number in range(options.pairs):
         with quiet_machine(options.lock, options.lock_patience):
             try:
-                pair = table.Pair(runs.measure(bench, row.case, a), runs.measure(bench, row.case, b),
-                                  runs.measure(bench, row.case, limit) if limit else None)
+                case_of_a = replace(row.case, mode=options.a_mode or row.case.mode)
+                pair = table.Pair(measure(bench, case_of_a, a), measure(bench, row.case, b),
+                                  measure(bench, row.case, limit) if limit else None)
             except RunError as error:
                 row.failures.append(str(error))
                 print(f"{row.case.name}: {error}", file=sys.stderr)
@@ -118,14 +130,34 @@ def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, 
                     row.failures.append(str(error))
 
 
-def write(options: argparse.Namespace, rows: list[table.Row], labels: tuple[str, str]) -> None:
+def run_loads(bench: runs.Bench, options: argparse.Namespace, labels: tuple[str, str], a, b) -> int:
+    rows: list[latency.LoadRow] = []
+    failures = []
+    for case in cases(options):
+        of_case = latency.rows_of(case, options.loads, options.tolerance)
+        rows += of_case
+        for number in range(options.pairs):
+            with quiet_machine(options.lock, options.lock_patience):
+                try:
+                    print(f"{number + 1}/{options.pairs} {latency.measure(bench, of_case, a, b)}", file=sys.stderr, flush=True)
+                except RunError as error:
+                    failures.append(str(error))
+                    print(f"{case.name}: {error}", file=sys.stderr)
+        write(options, rows, labels)
+    print(latency.text(rows, labels))
+    return 1 if failures or not all(row.kept() for row in rows) else 0
+
+
+def write(options: argparse.Namespace, rows: list, labels: tuple[str, str]) -> None:
     if options.json:
         record = {"a": labels[0], "b": labels[1], "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                   "options": {key: str(value) for key, value in vars(options).items()},
                   "machine": os.uname().version, "rows": [row.record() for row in rows]}
         options.json.write_text(json.dumps(record, indent=1))
-    if options.svg:
+    if options.svg and not options.loads:
         options.svg.write_text(plot.svg([row.summary() for row in rows], labels))
+    elif options.svg:
+        options.svg.write_text(plot.svg(latency.ratios(rows), labels, "Time of a round trip"))
 
 
 def main() -> int:
@@ -138,6 +170,8 @@ def main() -> int:
     labels = (options.a, options.b if options.b != options.a else f"{options.b} again")
     a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build)
     b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build)
+    if options.loads:
+        return run_loads(bench, options, labels, a, b)
     limit = drivers.make("limit", "limit", None, options.build) if options.limit else None
     rows: list[table.Row] = []
     for case in cases(options):

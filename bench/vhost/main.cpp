@@ -64,6 +64,9 @@ void declare(CLI::App& app, Arguments& arguments) {
   ServerOptions& server = arguments.server;
   TrafficOptions& traffic = server.backend.traffic;
   app.add_option("--socket", server.socket, "unix socket of the vhost-user connection")->required();
+  app.add_option("--also", server.further,
+                 "socket of a further port; its frames are counted with the first's")
+      ->allow_extra_args(false);
   app.add_flag("--client", server.client, "connect to a front end that is the server");
   app.add_option("--cpu", server.cpu, "CPU to run on");
   app.add_option("--duration", server.seconds, "seconds to measure; 0: until the front end goes or SIGINT");
@@ -80,6 +83,8 @@ void declare(CLI::App& app, Arguments& arguments) {
       ->check(CLI::IsMember({"none", "header", "frame"}));
   app.add_option("--frame-size", traffic.frame_size, "bytes without FCS")
       ->check(CLI::Range(kLeastFrame, kMostFrame));
+  app.add_option("--rate", server.rate, "M frames/s at even distances in time; 0: as many as are taken");
+  app.add_flag("--latency", traffic.probes, "with --rate: the time of some frames from here and back");
   app.add_option("--in-flight", traffic.in_flight, "frames with the driver at most; 0: as the ring allows");
   app.add_option("--batch", traffic.batch, "buffers of one pass over a queue")
       ->check(CLI::Range(1U, Batch::kMost));
@@ -113,6 +118,20 @@ ServerOptions settle(Arguments& arguments) {
   return server;
 }
 
+/// What the options say together; each alone is right. nullptr: nothing wrong.
+const char* contradiction(const ServerOptions& options) {
+  const TrafficOptions& traffic = options.backend.traffic;
+  const bool plain = traffic.frame_size == kLeastFrame && traffic.content == Content::kNull &&
+                     traffic.touch == Touch::kFrame && traffic.receive;
+  if (!options.further.empty() && (options.client || !options.ledger.empty()))
+    return "--also: neither with --client nor with --ledger";
+  if (options.rate > 0 && !plain)
+    return "--rate: takes frames of the least size, --mode=null, --touch=frame and a direction with rx";
+  if (traffic.probes && (options.rate <= 0 || !traffic.transmit))
+    return "--latency: needs a --rate, and frames that come back";
+  return nullptr;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("vhost-user back end that completes descriptors at once and checks the driver");
   Arguments arguments;
@@ -123,6 +142,10 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   const ServerOptions options = settle(arguments);
+  if (const char* mistake = contradiction(options)) {
+    fmt::print(stderr, "spinring-vhost-null: {}\n", mistake);
+    return kUsage;
+  }
   catch_signals();
   auto server = Server::open(options);
   if (!server) {

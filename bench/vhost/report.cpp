@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/time.hpp"
+
 namespace spinring::bench::vhost {
 namespace {
 
@@ -78,6 +80,24 @@ Json violations_json(const Violations& violations) {
   return counts;
 }
 
+Json latency_json(const Probes& probes, double rate) {
+  const double ns_of_tick = 1e9 / static_cast<double>(tsc_hz());
+  const auto ns = [&](double share) {
+    return std::round(static_cast<double>(probes.histogram().quantile(share)) * ns_of_tick);
+  };
+  const Probes::Counts& counts = probes.counts();
+  return {
+      {"offered_mpps", rounded(rate)},
+      {"ns", {{"p50", ns(0.5)}, {"p90", ns(0.9)}, {"p99", ns(0.99)}, {"p99.9", ns(0.999)}, {"max", ns(1.0)}}},
+      {"probes",
+       {{"sent", counts.sent},
+        {"returned", counts.returned},
+        {"lost", counts.sent - counts.returned},
+        {"unknown", counts.unknown},
+        {"discarded", counts.discarded},
+        {"counted", probes.histogram().total()}}}};
+}
+
 }  // namespace
 
 std::string report_json(const Server& server, const ServerOptions& options, Ending ending) {
@@ -104,6 +124,7 @@ std::string report_json(const Server& server, const ServerOptions& options, Endi
                {"interrupts", server.backend().interrupts()},
                {"unknown_requests", server.backend().unknown_requests()},
                {"violations", violations_json(server.backend().violations())}};
+  if (const Probes* probes = traffic.probes()) line["latency"] = latency_json(*probes, options.rate);
   if (options.backend.traffic.content == Content::kSequence) {
     const SequenceTotals totals = totals_of(traffic);
     line["sequence"] = {{"verified", totals.verified},
@@ -117,6 +138,8 @@ std::string report_json(const Server& server, const ServerOptions& options, Endi
 
 bool is_clean(const Server& server, std::uint32_t tolerated) {
   const SequenceTotals totals = totals_of(server.backend().traffic());
+  const Probes* const probes = server.backend().traffic().probes();
+  if (probes != nullptr && probes->counts().unknown != 0) return false;
   return server.backend().violations().total(tolerated) == 0 &&
          server.backend().traffic().counters().corrupt == 0 && totals.reordered == 0 &&
          totals.duplicated == 0;

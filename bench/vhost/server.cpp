@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 
@@ -25,6 +26,9 @@ Clock::duration seconds(double value) {
 
 ServerOptions completed(ServerOptions options, const std::optional<Ledger>& ledger) {
   if (ledger) options.backend.traffic.records = ledger->records();
+  options.backend.ports = static_cast<unsigned>(1 + options.further.size());
+  if (options.rate > 0)
+    options.backend.traffic.pace_ticks = static_cast<double>(tsc_hz()) / (options.rate * 1e6);
   options.backend.patience_ticks =
       static_cast<std::uint64_t>(static_cast<double>(tsc_hz()) * kPatienceSeconds);
   return options;
@@ -57,7 +61,19 @@ Result<std::unique_ptr<Server>> Server::open(const ServerOptions& options) {
     ledger.emplace(std::move(*file));
   }
   const ServerOptions whole = completed(options, ledger);
-  return std::unique_ptr<Server>(new Server(whole, std::move(listener), std::move(stats), std::move(ledger)));
+  std::unique_ptr<Server> server(new Server(whole, std::move(listener), std::move(stats), std::move(ledger)));
+  if (auto added = server->add_further(); !added) return fail(std::move(added));
+  return server;
+}
+
+Result<void> Server::add_further() {
+  for (const std::string& socket : options_.further) {
+    auto listener = Listener::open(socket);
+    if (!listener) return fail(std::move(listener));
+    const auto number = static_cast<unsigned>(further_.size() + 1);
+    further_.push_back({std::move(*listener), Backend(backend_, number), std::nullopt});
+  }
+  return {};
 }
 
 Server::Server(const ServerOptions& options, std::unique_ptr<Listener> listener,
@@ -77,7 +93,7 @@ Result<Channel> Server::next_front_end() {
   return Channel(std::move(*socket));
 }
 
-Result<void> Server::messages(Channel& channel, int milliseconds) {
+Result<void> Server::messages(Backend& backend, Channel& channel, int milliseconds) {
   while (channel.readable(milliseconds)) {
     milliseconds = 0;
     auto message = channel.receive();
@@ -87,14 +103,47 @@ Result<void> Server::messages(Channel& channel, int milliseconds) {
                  static_cast<std::uint32_t>(message->request), message->flags, message->size,
                  message->fds.size());
     }
-    auto reply = backend_.handle(std::move(*message));
+    auto reply = backend.handle(std::move(*message));
     if (!reply) return fail(std::move(reply));
     if (*reply) {
       if (auto sent = channel.send(**reply); !sent) return sent;
     }
   }
+  return {};
+}
+
+Result<void> Server::all_messages(Channel& channel) {
+  if (auto done = messages(backend_, channel, backend_.running() ? 0 : kIdleWait); !done) return done;
+  for (Further& port : further_) {
+    if (!port.channel) {
+      auto socket = port.listener.accept(Deadline(Clock::duration::zero()));
+      if (!socket) continue;  // not yet
+      port.channel.emplace(std::move(*socket));
+    }
+    if (auto done = messages(port.backend, *port.channel, port.backend.running() ? 0 : kIdleWait); !done)
+      return done;
+  }
   if (backend_.running()) negotiated_ = backend_.negotiated();
   return {};
+}
+
+bool Server::pass(std::uint64_t now) noexcept {
+  bool moved = backend_.pass(now);
+  for (Further& port : further_) moved |= port.backend.pass(now);
+  return moved;
+}
+
+bool Server::running() const noexcept {
+  return backend_.running() &&
+         std::ranges::all_of(further_, [](const Further& port) { return port.backend.running(); });
+}
+
+void Server::disconnect() noexcept {
+  backend_.disconnect();
+  for (Further& port : further_) {
+    port.backend.disconnect();
+    port.channel.reset();
+  }
 }
 
 bool Server::measuring() noexcept {
@@ -117,26 +166,28 @@ Result<Ending> Server::serve(Channel& channel, const std::atomic<bool>& interrup
   const std::uint64_t look_ticks = tsc_hz() / 1000;
   std::uint64_t looked = read_tsc();
   bool look = true;
-  recorder_.resume(read_tsc());
+  std::uint64_t now = read_tsc();
+  recorder_.resume(now);
   while (!interrupted.load(std::memory_order_relaxed)) {
     if (look) {
-      if (auto done = messages(channel, backend_.running() ? 0 : kIdleWait); !done)
-        return fail(std::move(done));
+      if (auto done = all_messages(channel); !done) return fail(std::move(done));
       if (!flowing_ && patience.passed()) return Ending::kNoTraffic;
       look = false;
-      looked = read_tsc();
+      looked = now = read_tsc();
       recorder_.resume(looked);
     }
-    const bool moved = backend_.pass(looked);
+    const bool moved = pass(now);
     if (moved) publish();
-    const std::uint64_t now = read_tsc();
+    now = read_tsc();
     const TrafficCounters& counters = backend_.traffic().counters();
     if (flowing_) {
       look = recorder_.pass(now, counters.received, counters.transmitted);
+      if (Probes* const probes = backend_.traffic().probes(); look && probes != nullptr)
+        probes->end_slice(recorder_.last_counts());
       if (look && options_.seconds > 0 && recorder_.full()) return Ending::kDone;
     } else {
       flowing_ = measuring();
-      look = now - looked > look_ticks || !backend_.running();
+      look = now - looked > look_ticks || !running();
     }
     if (!moved) {
       for (unsigned i = 0; i < options_.idle_pauses; ++i) cpu_pause();
@@ -153,9 +204,10 @@ void Server::drain() noexcept {
   Deadline quiet(seconds(kQuietSeconds));
   while (returns && !quiet.passed() && !deadline.passed()) {
     const std::uint64_t before = counters.transmitted;
-    backend_.pass(read_tsc());
+    (void)pass(read_tsc());
     if (counters.transmitted != before) quiet = Deadline(seconds(kQuietSeconds));
   }
+  if (Probes* const probes = backend_.traffic().probes()) probes->end_slice(false);
   publish();
 }
 
@@ -171,10 +223,10 @@ Result<Ending> Server::run(const std::atomic<bool>& interrupted) {
     if (!ending && ending.error().code != Errc::kDisconnected) return ending;
     if (ending) {
       if (backend_.running()) drain();
-      backend_.disconnect();
+      disconnect();
       return ending;
     }
-    backend_.disconnect();
+    disconnect();
     if (sessions_ >= options_.sessions) return Ending::kDisconnected;
   }
 }

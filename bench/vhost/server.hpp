@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "bench/vhost/backend.hpp"
@@ -16,11 +17,13 @@ namespace spinring::bench::vhost {
 
 struct ServerOptions {
   std::string socket;
-  bool client = false;  ///< the front end listens
-  int cpu = -1;         ///< pinned to it; -1: not pinned
+  std::vector<std::string> further;  ///< sockets of further ports; they listen
+  bool client = false;               ///< the front end listens
+  int cpu = -1;                      ///< pinned to it; -1: not pinned
   double warm_up = 0.2;
   double seconds = 1.0;      ///< measured; 0: until the front end goes or a signal comes
   double timeout = 30.0;     ///< waiting for the front end and its first frame
+  double rate = 0;           ///< M frames a second given to the driver; 0: as many as it takes
   unsigned sessions = 1;     ///< front ends served, one after the other
   unsigned idle_pauses = 2;  ///< pause instructions after a pass that moved nothing
   std::string stats_file;
@@ -46,12 +49,24 @@ class Server {
   [[nodiscard]] unsigned sessions() const noexcept { return sessions_; }
 
  private:
+  /// A port beside the first.
+  struct Further {
+    Listener listener;
+    Backend backend;
+    std::optional<Channel> channel;
+  };
+
   Server(const ServerOptions& options, std::unique_ptr<Listener> listener, std::unique_ptr<StatsFile> stats,
          std::optional<Ledger> ledger);
+  [[nodiscard]] Result<void> add_further();
 
   [[nodiscard]] Result<Channel> next_front_end();
   [[nodiscard]] Result<Ending> serve(Channel& channel, const std::atomic<bool>& interrupted);
-  [[nodiscard]] Result<void> messages(Channel& channel, int milliseconds);
+  [[nodiscard]] Result<void> messages(Backend& backend, Channel& channel, int milliseconds);
+  [[nodiscard]] Result<void> all_messages(Channel& channel);
+  [[nodiscard]] bool pass(std::uint64_t now) noexcept;
+  [[nodiscard]] bool running() const noexcept;
+  void disconnect() noexcept;
   [[nodiscard]] bool measuring() noexcept;
   void drain() noexcept;
   void publish() noexcept;
@@ -61,6 +76,7 @@ class Server {
   std::unique_ptr<StatsFile> stats_;
   std::optional<Ledger> ledger_;  // before the backend, which points into it
   Backend backend_;
+  std::vector<Further> further_;
   SliceRecorder recorder_;
   Negotiated negotiated_;  ///< of the last front end that had a queue running
   bool flowing_ = false;

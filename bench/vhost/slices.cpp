@@ -61,6 +61,7 @@ bool SliceRecorder::pass(std::uint64_t now, std::uint64_t received, std::uint64_
   current_.transmitted = static_cast<std::uint32_t>(transmitted - transmitted_);
   received_ = received;
   transmitted_ = transmitted;
+  last_counts_ = warm_up_ == 0 && !full() && !current_.here && !current_.there;
   if (warm_up_ > 0) {
     --warm_up_;
   } else if (!full()) {

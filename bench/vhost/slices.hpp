@@ -38,6 +38,8 @@ class SliceRecorder {
   void resume(std::uint64_t now) noexcept;
   /// After each pass: its end, and the totals so far. True: a slice has ended here.
   bool pass(std::uint64_t now, std::uint64_t received, std::uint64_t transmitted) noexcept;
+  /// Whether the slice that has ended last is among those that count.
+  [[nodiscard]] bool last_counts() const noexcept { return last_counts_; }
   [[nodiscard]] bool full() const noexcept { return slices_.size() == slices_.capacity(); }
   [[nodiscard]] SliceReport report() const;
 
@@ -59,6 +61,7 @@ class SliceRecorder {
   std::uint64_t warm_up_;  ///< slices yet to be thrown away
   std::vector<Slice> slices_;
   Slice current_{};
+  bool last_counts_ = false;
   std::uint64_t slice_start_ = 0;
   std::uint64_t last_pass_ = 0;
   std::uint64_t last_progress_ = 0;

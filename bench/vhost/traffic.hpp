@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/cpu.hpp"
 #include "bench/vhost/batch.hpp"
 #include "bench/vhost/frames.hpp"
+#include "bench/vhost/pace.hpp"
+#include "bench/vhost/probes.hpp"
 #include "bench/vhost/protocol.hpp"
 
 namespace spinring::bench::vhost {
@@ -26,6 +30,8 @@ struct TrafficOptions {
   std::uint64_t in_flight =
       0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
   unsigned batch = Batch::kMost;
+  double pace_ticks = 0;  ///< from one frame to the next; 0: as fast as they are taken
+  bool probes = false;    ///< take the time of some frames: those of the least size, without sequence numbers
   /// One for each pair, to go on from; they outlive the traffic. None: it begins with its own.
   std::span<StreamRecord> records{};
 };
@@ -62,6 +68,7 @@ class Traffic {
   template <class Ring>
   bool finish_giving(Ring& ring, unsigned pair, bool mergeable) noexcept {
     unsigned frames = least_ ? give_least() : 0;
+    if (pace_ && frames != 0) send_paced(frames);
     unsigned done = frames;
     while (done < given_batch_.count && frames < wanted_) {
       const Piece& piece = given_batch_.chains[done].first;
@@ -96,7 +103,8 @@ class Traffic {
   template <class Ring>
   bool finish_collecting(Ring& ring) noexcept {
     if (collected_batch_.count == 0) return false;
-    for (unsigned i = least_ ? read_least() : 0; i < collected_batch_.count; ++i) {
+    for (unsigned i = least_ ? (probes_ ? read_least<true>() : read_least<false>()) : 0;
+         i < collected_batch_.count; ++i) {
       inspect(collected_batch_.chains[i]);
     }
     ring.complete(collected_batch_, collected_batch_.count, kNothingWritten);
@@ -107,6 +115,9 @@ class Traffic {
   [[nodiscard]] const std::vector<SequenceChecker>& streams() const noexcept { return streams_; }
   /// Frames of all streams that were given.
   [[nodiscard]] std::uint64_t sequences_given() const noexcept;
+  /// None unless asked for.
+  [[nodiscard]] const Probes* probes() const noexcept { return probes_.get(); }
+  [[nodiscard]] Probes* probes() noexcept { return probes_.get(); }
   void stop_giving() noexcept { options_.receive = false; }
 
  private:
@@ -143,24 +154,46 @@ class Traffic {
     }
     return done;
   }
+  template <bool kProbes>
   [[nodiscard]] unsigned read_least() noexcept {
     std::uint64_t sum = 0;
+    std::uint64_t buffers =
+        0;  // QUIRK(DPDK 22.11): num_buffers of nearly every frame, so it is no reason to leave
+    unsigned with_buffers = 0;
     unsigned done = 0;
     for (; done < collected_batch_.count; ++done) {
       const Chain& chain = collected_batch_.chains[done];
       if (chain.first.length != kLeastTotal || chain.more_count != 0) break;
       std::array<std::uint64_t, kLeastTotal / sizeof(std::uint64_t)> words;
       std::memcpy(&words, chain.first.data, sizeof(words));
-      if ((words[0] & kNoRequest) != 0 || (words[1] & kNoBuffers) != 0) [[unlikely]]
+      if ((words[0] & kNoRequest) != 0) [[unlikely]]
         break;
+      buffers |= words[1];
+      with_buffers += static_cast<unsigned>((words[1] & kNoBuffers) != 0);
+      if constexpr (kProbes) {
+        static_assert(kHeader + FrameTemplate::kSequence == 7 * sizeof(std::uint64_t));
+        if (words[6] >> 48U == Probes::kStream) probes_->see(words[7], read_tsc());
+      }
       for (std::size_t i = 1; i < words.size(); ++i) sum ^= words[i];
     }
+    if (with_buffers != 0)
+      violations_.note(Violation::kNumBuffers, (buffers & kNoBuffers) >> 16U, 0, with_buffers);
     counters_.transmitted += done;
     counters_.touched += sum;
     return done;
   }
   static constexpr std::uint64_t kNoRequest = 0xffff;      ///< of the header's first 8 bytes: flags, gso_type
   static constexpr std::uint64_t kNoBuffers = 0xffff0000;  ///< of the next: num_buffers
+
+  /// The frames of this pass have gone; one of them, each time at another place, is a probe.
+  void send_paced(unsigned frames) noexcept {
+    if (probes_) {
+      const unsigned place = probe_turn_++ % frames;
+      FrameTemplate::stamp(given_batch_.chains[place].first.data + kHeader, Probes::kStream,
+                           probes_->send(pace_->time_of(place)));
+    }
+    pace_->sent(frames);
+  }
 
   void fill(std::byte* to, unsigned pair) noexcept {
     if (options_.touch != Touch::kNone) {
@@ -245,6 +278,9 @@ class Traffic {
   std::vector<SequenceChecker> streams_;
   bool least_;  ///< frames of the least size without sequence numbers, written and read whole
   Least least_frame_{};
+  std::optional<Pace> pace_;
+  std::unique_ptr<Probes> probes_;
+  unsigned probe_turn_ = 0;
   std::vector<std::byte> stage_;  ///< a frame that does not lie in one piece
   std::uint64_t progress_at_ = 0;
   std::uint64_t progress_transmitted_ = 0;

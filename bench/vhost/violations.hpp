@@ -37,8 +37,8 @@ struct Violations {
   std::uint64_t first_a = 0;  ///< address, index or id, as the violation has it
   std::uint64_t first_b = 0;  ///< length or limit
 
-  void note(Violation what, std::uint64_t a, std::uint64_t b) noexcept {
-    ++counts[static_cast<std::size_t>(what)];
+  void note(Violation what, std::uint64_t a, std::uint64_t b, std::uint64_t times = 1) noexcept {
+    counts[static_cast<std::size_t>(what)] += times;
     if (first == Violation::kCount) {
       first = what;
       first_a = a;

@@ -79,8 +79,10 @@ class TxQueue final : public Queue<Packets, TxDescriptor, TxQueueControl> {
         this->free_chain(&packet);
         continue;
       }
-      if (descriptors > free_) [[unlikely]]
-        break;
+      if (descriptors > free_) [[unlikely]] {
+        reclaim();  // a long one may need what is too little for a batch
+        if (descriptors > free_) break;
+      }
       bytes += Packets::frame_length(packet);
       post(packet, job, descriptors);
       ++posted;

@@ -173,6 +173,36 @@ TEST_P(E1000Frames, AFullTxRingGivesTheRestBackAndLosesNothing) {
   }
 }
 
+/// What is under way is less than a batch, and yet too much for the chain: who offers that alone, again and
+/// again, must get it through.
+TEST_P(E1000Frames, AChainThatNeedsNearlyTheWholeRingGoesInTheEnd) {
+  for (const auto& [ring, segments] : {std::pair{std::uint16_t{8}, 7U}, std::pair{std::uint16_t{80}, 60U}}) {
+    SCOPED_TRACE(ring);
+    Lab lab({.packets = 500, .buffer_length = 448, .model = GetParam()});
+    start_with_link(lab, {.rx_ring = 80, .tx_ring = ring});
+    const auto tx = lab.port->tx(0);
+    const Frame frame = make_frame(std::size_t{20} * segments, 1, kMac);
+    const auto offer = [&](mempool::Packet* packet) {
+      return wait_until([&] { return tx.burst({&packet, 1}) == 1; }, Deadline(kPatience));
+    };
+    // Too many for the chain to fit beside them, too few for a batch.
+    const std::size_t before = std::min<std::size_t>(ring - segments, ring / 4U - 1U);
+    for (std::uint32_t round = 0; round < 3U * ring; ++round) {
+      std::vector<Frame> sent = make_frames(before, 60, round);
+      for (const Frame& small : sent) {
+        mempool::Packet* packet = lab.packet(small);
+        ASSERT_TRUE(offer(packet)) << round;
+      }
+      mempool::Packet* chain = lab.packet(frame, 20);
+      ASSERT_EQ(chain->segments, segments);
+      ASSERT_TRUE(offer(chain)) << round;
+      sent.push_back(frame);
+      ASSERT_EQ(lab.peer_receive(sent.size()), sent);
+    }
+    lab.stop();
+  }
+}
+
 TEST_P(E1000Frames, PacketsHeldBackGoWithTheNextCall) {
   Lab lab({.model = GetParam()});
   start_with_link(lab);

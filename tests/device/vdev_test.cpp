@@ -99,7 +99,10 @@ TEST_F(Vdev, AModelWithoutADriverIsNamedByItsIds) {
   const auto refused = pmd::open_port(std::move(functions.front()), *memory_);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, pmd::Errc::kUnknownDevice);
-  EXPECT_NE(refused.error().message().find("10ec:8139"), std::string::npos) << refused.error().message();
+  for (const char* id :
+       {"10ec:8139", "1af4:1041 virtio-net", "8086:100e e1000 (82540EM)", "8086:10ca igbvf (82576 VF)"}) {
+    EXPECT_NE(refused.error().message().find(id), std::string::npos) << refused.error().message();
+  }
 }
 
 }  // namespace

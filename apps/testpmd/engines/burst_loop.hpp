@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "apps/testpmd/engines/stream.hpp"
 #include "base/cpu.hpp"
@@ -33,6 +34,13 @@ concept Engine = std::constructible_from<E, const Stream&> &&
   });
 };
 
+/// An engine that does not send all that it received at once (engines/noisy.hpp).
+template <class E>
+concept Holds = requires(E& engine, mempool::PoolCache& cache, Packets packets, std::uint64_t& dropped) {
+  { engine.hold(packets, cache, dropped) } -> std::same_as<std::uint16_t>;
+  { engine.release() } -> std::convertible_to<std::vector<mempool::Packet*>>;
+};
+
 /// A call of an idle stream's TX queue that lets it take back what the device has sent, once in so many empty
 /// polls: each looks at a line that the device writes.
 inline constexpr std::uint32_t kEmptyPollsPerReclaim = 64;
@@ -50,16 +58,6 @@ inline void free_frames(mempool::PoolCache& cache, Packets frames) noexcept {
   }
 }
 
-template <Engine E>
-void transform_all(E& engine, Packets packets) noexcept {
-  for (std::size_t i = 0; i < std::min(kPrefetchAhead, packets.size()); ++i)
-    prefetch_write(packets[i]->data());
-  for (std::size_t i = 0; i < packets.size(); ++i) {
-    if (i + kPrefetchAhead < packets.size()) prefetch_write(packets[i + kPrefetchAhead]->data());
-    engine.transform(*packets[i]);
-  }
-}
-
 /// Offers a full TX queue the rest of a burst until it has taken all or was asked often enough; returns how
 /// many of the burst it has taken by then.
 [[gnu::noinline]] inline std::uint16_t send_rest(Stream& stream, Packets packets,
@@ -68,6 +66,34 @@ void transform_all(E& engine, Packets packets) noexcept {
     sent = static_cast<std::uint16_t>(sent + stream.tx.burst(packets.subspan(sent)));
   }
   return sent;
+}
+
+/// Sends packets, and counts and frees those that the TX queue does not take; returns how many it took.
+/// `kRetries`: a full queue is asked again, as often as the stream says.
+template <bool kRetries>
+std::uint16_t send(Stream& stream, mempool::PoolCache& cache, Packets packets,
+                   pmd::More more = pmd::More::kNo) noexcept {
+  std::uint16_t sent = stream.tx.burst(packets, more);
+  if constexpr (kRetries) {
+    if (sent < packets.size()) [[unlikely]]
+      sent = send_rest(stream, packets, sent);
+  }
+  stream.counters.sent.add(sent);
+  if (sent < packets.size()) [[unlikely]] {
+    stream.counters.tx_dropped.add(packets.size() - sent);
+    free_frames(cache, packets.subspan(sent));
+  }
+  return sent;
+}
+
+template <Engine E>
+void transform_all(E& engine, Packets packets) noexcept {
+  for (std::size_t i = 0; i < std::min(kPrefetchAhead, packets.size()); ++i)
+    prefetch_write(packets[i]->data());
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    if (i + kPrefetchAhead < packets.size()) prefetch_write(packets[i + kPrefetchAhead]->data());
+    engine.transform(*packets[i]);
+  }
 }
 
 /// One poll of one stream: take a burst, transform it, send it; what the TX queue does not take is counted
@@ -95,16 +121,13 @@ std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, 
   if constexpr (E::kSends) {
     // A full burst: the next poll comes at once, and may bring more.
     const pmd::More more = E::kReceives && count == room.size() ? pmd::More::kSoon : pmd::More::kNo;
-    std::uint16_t sent = stream.tx.burst(packets, more);
-    if constexpr (E::kReceives) {
-      if (sent < count) [[unlikely]]
-        sent = send_rest(stream, packets, sent);
+    Packets leaving = packets;
+    if constexpr (Holds<E>) {
+      std::uint64_t dropped = 0;
+      leaving = packets.first(engine.hold(packets, cache, dropped));
+      stream.counters.consumed.add(dropped);
     }
-    stream.counters.sent.add(sent);
-    if (sent < count) [[unlikely]] {
-      stream.counters.tx_dropped.add(static_cast<std::uint64_t>(count - sent));
-      free_frames(cache, packets.subspan(sent));
-    }
+    const std::uint16_t sent = send<E::kReceives>(stream, cache, leaving, more);
     return E::kReceives ? count : sent;  // a sender whose ring is full has done no work
   } else {
     stream.counters.consumed.add(count);

@@ -22,6 +22,11 @@ struct Settling {
     if ((packet.offloads & kUnsettled) != 0) settle(packet, tx_);
     if constexpr (E::kTouchesData) engine_.transform(packet);
   }
+  std::uint16_t hold(Packets packets, mempool::PoolCache& cache,
+                     std::uint64_t& dropped) noexcept requires Holds<E> {
+    return engine_.hold(packets, cache, dropped);
+  }
+  [[nodiscard]] std::vector<mempool::Packet*> release() requires Holds<E> { return engine_.release(); }
 
  private:
   E engine_;

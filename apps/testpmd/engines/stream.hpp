@@ -17,7 +17,7 @@ struct alignas(kCacheLine) StreamCounters {
   Counter generated;   ///< made by this program: txonly, tx_first
   Counter sent;        ///< taken by the TX queue
   Counter tx_dropped;  ///< not taken: the TX ring was full; freed
-  Counter consumed;    ///< freed on purpose: rxonly
+  Counter consumed;    ///< freed on purpose: rxonly, and what noisy drops
 };
 
 /// A stream with what its engine needs.
@@ -30,6 +30,7 @@ struct alignas(kCacheLine) Stream {
   pmd::MacAddress peer{};         ///< --eth-peer of the TX port
   std::uint16_t tx_length = 0;    ///< bytes of a frame that txonly makes
   pmd::Offloads tx_offloads{};    ///< that the TX port was started with
+  Noise noise{};                  ///< of noisy
   StreamPlan plan;
   StreamCounters counters;
 };

@@ -8,23 +8,25 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from harness.paths import Case
-from harness.process import Process
+from harness.paths import MODES, Case
+from harness.process import Process, RunError
 
 DPDK = ("dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segments --no-pci -m {memory} "
         "--file-prefix={prefix} {simd} --log-level=pmd.net.virtio.*:debug "
-        "--vdev net_virtio_user0,path={socket},queues={queues},queue_size={ring},mrg_rxbuf={mergeable},"
-        "in_order={in_order},packed_vq={packed},vectorized={vectorized} -- --forward-mode={mode} --nb-cores=1 "
+        "{ports} -- --forward-mode={mode} --nb-cores=1 "
         "--burst={burst} --rxq={queues} --txq={queues} --rxd={ring} --txd={ring} --record-core-cycles "
-        "--txpkts={txpkts} {jumbo}")
+        "--txpkts={txpkts} {jumbo} {mode_options}")
 SPINRING = ("{build}/apps/testpmd/spinring-testpmd --lcores 0@{cpu},1@{cpu} "
-            "--vdev virtio_user0,path={socket},queues={queues},queue_size={ring},packed={packed},"
-            "mrg_rxbuf={mergeable},in_order={in_order} -- --forward-mode={mode} --burst={burst} --rxq={queues} "
-            "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} --txpkts={txpkts} --json={json}")
+            "{ports} -- --forward-mode={mode} --burst={burst} --rxq={queues} "
+            "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} --txpkts={txpkts} {mode_options} --json={json}")
 # No driver: the least that forwards on such a ring (bench/vhost/limit).
 LIMIT = ("{build}/bench/vhost/spinring-vhost-limit --cpu={cpu} --burst={burst} --json={json} "
-         "--vdev=virtio_user0,path={socket},queue_size={ring},packed={packed},mrg_rxbuf={mergeable},"
-         "in_order={in_order}")
+         "{ports}")
+PORT = {
+    "dpdk": "--vdev net_virtio_user{port},path={socket},queues={queues},queue_size={ring},mrg_rxbuf={mergeable},"
+            "in_order={in_order},packed_vq={packed},vectorized={vectorized}",
+    "spinring": "--vdev virtio_user{port},path={socket},queues={queues},queue_size={ring},mrg_rxbuf={mergeable},"
+                "in_order={in_order},packed={packed}"}
 # The driver without its checks of what the device writes: what these cost.
 UNCHECKED = SPINRING.replace("apps/testpmd/spinring-testpmd", "bench/vhost/spinring-testpmd-unchecked")
 TEMPLATES = {"dpdk": DPDK, "spinring": SPINRING, "unchecked": UNCHECKED, "limit": LIMIT}
@@ -46,10 +48,18 @@ class Driver:
         (folder / "driver.json").unlink(missing_ok=True)
         # A mergeable path takes a long frame in pieces; the others need a buffer for all of it.
         long = case.frame > 1518
+        mode = MODES[case.mode]
+        if self.kind == "dpdk" and not mode.dpdk:
+            raise RunError(f"DPDK's testpmd has nothing like {case.mode}: name another --a")
+        path = case.path
+        ports = " ".join(PORT.get(self.kind, PORT["spinring"]).format(
+            port=port, socket=socket_of(socket, port), queues=case.queues, ring=case.ring, mergeable=int(path.mergeable),
+            in_order=int(path.in_order), packed=int(path.packed), vectorized=int(path.vectorized))
+            for port in range(case.ports))
         words = self.template.format(
-            build=self.build, cpu=cpu, socket=socket, queues=case.queues, ring=case.ring, mode=case.mode,
-            burst=case.burst, prefix=f"vhost{socket.parent.name[-8:]}", mergeable=int(case.path.mergeable),
-            in_order=int(case.path.in_order), packed=int(case.path.packed), vectorized=int(case.path.vectorized),
+            build=self.build, cpu=cpu, ports=ports, queues=case.queues, ring=case.ring,
+            mode=mode.forward or case.mode, mode_options=mode.options,
+            burst=case.burst, prefix=f"vhost{socket.parent.name[-8:]}",
             simd="--force-max-simd-bitwidth=512" if case.path.packed and case.path.vectorized else "",
             txpkts=max(case.frame, 64), fill=min(case.ring // 2, 512), json=folder / "driver.json", memory=512,
             jumbo=f"--max-pkt-len={case.frame + 18} --mbuf-size={case.frame + 512}"
@@ -65,6 +75,10 @@ class Driver:
             return max((lcore["cycles_per_packet"] for lcore in json.loads(file.read_text())["lcores"]), default=None)
         found = re.findall(r"CPU cycles/packet=([\d.]+)", process.output())
         return float(found[-1]) if found else None
+
+
+def socket_of(first: FilePath, port: int) -> FilePath:
+    return first if port == 0 else first.with_name(f"{first.name}{port}")
 
 
 def make(kind: str, label: str, template: str | None, build: FilePath) -> Driver:

@@ -32,8 +32,26 @@ PATHS = {path.name: path for path in (
     Path("packed-in-order", True, False, True, vectorized=True, instructions="298", goals=(1.4, 1.4)),
 )}
 
-# What the back end does for each forward mode of the driver.
-DIRECTIONS = {"mac": "both", "io": "both", "macswap": "both", "rxonly": "rx", "txonly": "tx"}
+
+@dataclass(frozen=True)
+class Mode:
+    """What the forwarder does to packets, and what the back end does then."""
+
+    direction: str = "both"
+    forward: str = ""  # testpmd's name for it, if it is not the mode's own
+    options: str = ""  # of testpmd
+    dpdk: bool = True  # dpdk-testpmd has it
+
+
+KEEP = "--noisy-tx-sw-buffer-size=512"
+MODES = {
+    "mac": Mode(), "io": Mode(), "macswap": Mode(), "rxonly": Mode("rx"), "txonly": Mode("tx"),
+    # Applications that do not give each packet back at once, and in order.
+    "noisy": Mode(options=KEEP),
+    "keep-third": Mode(forward="noisy", options=f"{KEEP} --noisy-keep-every=3", dpdk=False),
+    "drop-third": Mode(forward="noisy", options="--noisy-drop-every=3", dpdk=False),
+    "keep-and-drop": Mode(forward="noisy", options=f"{KEEP} --noisy-keep-every=3 --noisy-drop-every=10", dpdk=False),
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +64,16 @@ class Case:
     burst: int = 32
     frame: int = 60
     queues: int = 1
+    ports: int = 1
 
     @property
     def name(self) -> str:
         text = f"{self.path.name}/{self.mode}/{self.ring}"
         text += f"/burst{self.burst}" if self.burst != 32 else ""
         text += f"/{self.frame}B" if self.frame != 60 else ""
+        text += f"/{self.ports}ports" if self.ports != 1 else ""
         return text + (f"/{self.queues}q" if self.queues != 1 else "")
 
     @property
     def direction(self) -> str:
-        return DIRECTIONS[self.mode]
+        return MODES[self.mode].direction

@@ -1,4 +1,5 @@
-"""The ratios as a picture: a box of quartiles, whiskers to the extremes, A/A beside A/B. SVG, by hand."""
+"""The ratios as a picture: a box of quartiles, whiskers to the extremes, A/A beside A/B, the limit over A where it ran,
+and the number of pairs. Of rates, or of times. SVG, by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +11,14 @@ WIDTH = 620
 TOP = 56
 
 
+def spreads(summary: dict) -> tuple[dict, dict, dict]:
+    """B over A, A over itself, the limit over A."""
+    return summary["ratio"], summary.get("ratio_a_a", {}), summary.get("limit", {}).get("over_a", {})
+
+
 def scale(summaries: list[dict]) -> float:
-    values = [summary[key].get("max", 0) for summary in summaries for key in ("ratio", "ratio_a_a")]
-    values += [summary["goal"] or 0 for summary in summaries]
+    values = [spread.get("max", 0) for summary in summaries for spread in spreads(summary)]
+    values += [summary.get("goal") or 0 for summary in summaries]
     return max([1.2, *values]) * 1.05
 
 
@@ -39,22 +45,23 @@ def axis(most: float, height: float) -> list[str]:
     return parts
 
 
-def svg(summaries: list[dict], labels: tuple[str, str]) -> str:
+def svg(summaries: list[dict], labels: tuple[str, str], what: str = "Rate") -> str:
     height = TOP + ROW * len(summaries) + 14
     most = scale(summaries)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 90}" height="{height}" '
              'font-family="sans-serif" font-size="12">', '<rect width="100%" height="100%" fill="white"/>',
-             f'<text x="10" y="20" font-size="14">Rate of {escape(labels[1])} over {escape(labels[0])} '
-             '(blue: median, quartiles, extremes; grey: A over itself; green: goal)</text>', *axis(most, height)]
+             f'<text x="10" y="20" font-size="14">{escape(what)} of {escape(labels[1])} over {escape(labels[0])} '
+             '(blue: median, quartiles, extremes; grey: A over itself; orange: the limit; green: goal)</text>', *axis(most, height)]
     for index, summary in enumerate(summaries):
         y = TOP + ROW * index + ROW / 2
         parts.append(f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(summary["case"])}</text>')
-        parts += box(summary["ratio_a_a"], y + 8, "#999999", most)
-        parts += box(summary["ratio"], y - 6, "#1f5fbf", most)
-        if summary["goal"]:
+        ratio, same, limit = spreads(summary)
+        parts += box(limit, y + 1, "#e08020", most) + box(same, y + 10, "#999999", most) + box(ratio, y - 8, "#1f5fbf", most)
+        if summary.get("goal"):
             x = LEFT + WIDTH * summary["goal"] / most
             parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 15}" y2="{y + 15}" stroke="#1a8f3c" '
                          'stroke-width="2"/>')
-        if summary["ratio"]:
-            parts.append(f'<text x="{LEFT + WIDTH + 8}" y="{y}" fill="#1f5fbf">{summary["ratio"]["median"]:.2f}</text>')
+        if ratio:
+            parts.append(f'<text x="{LEFT + WIDTH + 8}" y="{y}" fill="#1f5fbf">{ratio["median"]:.2f}, '
+                         f'{summary["kept"]} pairs</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from harness.drivers import DRIVER_PARTS, Driver
+from harness.drivers import DRIVER_PARTS, Driver, socket_of
 from harness.paths import Case
 from harness.process import Process, RunError, tail, wait_for
 
@@ -45,6 +45,7 @@ class Run:
     cycles_per_packet: float | None = None
     sequence: dict | None = None
     negotiated: dict = field(default_factory=dict)
+    latency: dict | None = None
 
 
 def core_distance(bench: Bench) -> float:
@@ -61,9 +62,11 @@ def start_back_end(bench: Bench, case: Case, folder: FilePath, options: list[str
     # end that checks gives every long packet back unsent.
     words = [bench.program("spinring-vhost-null"), f"--socket={socket}", f"--cpu={bench.back_end_cpu}",
              f"--direction={case.direction}", f"--frame-size={case.frame}", f"--queues={case.queues}",
-             f"--timeout={bench.timeout}", *(["--withhold=indirect"] if case.path.packed else []), *bench.back_end_options, *options]
+             f"--timeout={bench.timeout}", *(f"--also={socket_of(socket, port)}" for port in range(1, case.ports)),
+             *(["--withhold=indirect"] if case.path.packed else []), *bench.back_end_options, *options]
     process = Process(words, folder / "back_end.log")
-    wait_for(lambda: socket.exists() or not process.running(), bench.timeout, "socket of the back end")
+    last = socket_of(socket, case.ports - 1)
+    wait_for(lambda: last.exists() or not process.running(), bench.timeout, "socket of the back end")
     return process
 
 
@@ -74,11 +77,12 @@ def result_line(process: Process) -> dict:
     return json.loads(lines[-1])
 
 
-def measure(bench: Bench, case: Case, driver: Driver) -> Run:
+def measure(bench: Bench, case: Case, driver: Driver, options: list[str] | None = None) -> Run:
     with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
         folder = FilePath(name)
         before = core_distance(bench)
-        back_end = start_back_end(bench, case, folder, [f"--duration={bench.seconds}", f"--warm-up={bench.warm_up}"])
+        back_end = start_back_end(bench, case, folder, [f"--duration={bench.seconds}", f"--warm-up={bench.warm_up}",
+                                                      *(options or [])])
         process = None
         try:
             process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
@@ -115,7 +119,7 @@ def run_of(line: dict, case: Case, driver: Driver, before: float, after: float, 
     if wrong:
         raise RunError(f"{driver.label}, {case.name}: negotiated {wrong}")
     return Run(driver.label, rate["median"], line["idle"], before, after, line["slices"], line["violations"], cycles,
-               line.get("sequence"), path)
+               line.get("sequence"), path, line.get("latency"))
 
 
 def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int) -> dict:

@@ -63,6 +63,7 @@ class Row:
         busy = [(pair.b.cycles_per_packet, pair.limit.cycles_per_packet) for pair in kept
                 if pair.b.cycles_per_packet and pair.limit.cycles_per_packet]
         return {"mpps": spread([pair.limit.mpps for pair in kept]),
+                "over_a": spread([pair.limit.mpps / pair.a.mpps for pair in kept if pair.a.mpps > 0]),
                 "rate_share": spread([pair.b.mpps / pair.limit.mpps for pair in kept if pair.limit.mpps > 0]),
                 "busy_b": spread([own for own, _ in busy]), "busy": spread([least for _, least in busy]),
                 "busy_share": spread([least / own for own, least in busy]),

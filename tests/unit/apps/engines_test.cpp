@@ -6,6 +6,7 @@
 #include "apps/testpmd/engines/io.hpp"
 #include "apps/testpmd/engines/mac.hpp"
 #include "apps/testpmd/engines/macswap.hpp"
+#include "apps/testpmd/engines/noisy.hpp"
 #include "apps/testpmd/engines/rxonly.hpp"
 #include "apps/testpmd/engines/txonly.hpp"
 #include "tests/unit/apps/loopback_port.hpp"
@@ -105,6 +106,26 @@ TEST_F(EngineTest, RxOnlyFreesFramesAndChains) {
   EXPECT_TRUE(port_.sent_frames(0).empty());
   cache_->flush();
   EXPECT_EQ(pool_->available(), kPackets) << "all segments of the chains are back";
+}
+
+TEST_F(EngineTest, NoisyKeepsSomeForAWhileAndDropsSome) {
+  const auto frame_of = [](unsigned number) { return std::vector<std::byte>(64, std::byte(number)); };
+  stream_.noise = {.keep = 2, .keep_every = 3, .drop_every = 5};
+  for (unsigned i = 1; i <= 16; ++i) port_.receive(0, frame_of(i));
+  NoisyEngine engine(stream_);
+  EXPECT_EQ(poll_stream(stream_, engine, *cache_, Packets(room_)), 16);
+  // 5, 10 and 15 are dropped; of the others each third is kept: 3 and 7, until 11 and 14 take their places.
+  std::vector<std::vector<std::byte>> expected;
+  for (const unsigned number : {1, 2, 4, 6, 8, 9, 3, 12, 13, 7, 16}) expected.push_back(frame_of(number));
+  EXPECT_EQ(port_.sent_frames(0), expected);
+  EXPECT_EQ(stream_.counters.sent.value(), 11U);
+  EXPECT_EQ(stream_.counters.consumed.value(), 3U);
+  auto kept = engine.release();
+  ASSERT_EQ(kept.size(), 2U);
+  EXPECT_EQ(*kept[0]->data(), std::byte{11}) << "the oldest first";
+  EXPECT_EQ(*kept[1]->data(), std::byte{14});
+  EXPECT_TRUE(engine.release().empty());
+  cache_->put(kept);
 }
 
 TEST_F(EngineTest, WhatTheTxQueueDoesNotTakeIsCountedAndFreed) {

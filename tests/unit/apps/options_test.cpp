@@ -82,11 +82,17 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
                                     "--eth-peer=0,02:0a:00:00:00:Ff",
                                     "--no-flush-rx",
                                     "--idle=sleep",
+                                    "--noisy-tx-sw-buffer-size=500",
+                                    "--noisy-keep-every=3",
+                                    "--noisy-drop-every=7",
                                     "--no-auto-recover"});
   const ForwardOptions& forward = options.forward;
   EXPECT_TRUE(forward.interactive);
   EXPECT_TRUE(forward.auto_start);
   EXPECT_EQ(forward.mode, ForwardMode::kMacSwap);
+  EXPECT_EQ(forward.noise.keep, 500U);
+  EXPECT_EQ(forward.noise.keep_every, 3U);
+  EXPECT_EQ(forward.noise.drop_every, 7U);
   EXPECT_EQ(forward.rx_queues, 2);
   EXPECT_EQ(forward.tx_queues, 3);
   EXPECT_EQ(forward.rx_ring, 512);
@@ -172,7 +178,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{{"--log-level", "loud"}, {}, "--log-level", "{debug,info,warning,error}"},
         Mistake{{"--burst", "8"}, {}, "--burst", "not expected"},
         Mistake{{}, {"--vdev", "qtest1"}, "--vdev", "not expected"},
-        Mistake{{}, {"--forward-mode=icmpecho"}, "--forward-mode", "{io,mac,macswap,rxonly,txonly}"},
+        Mistake{{}, {"--forward-mode=icmpecho"}, "--forward-mode", "{io,mac,macswap,rxonly,txonly,noisy}"},
         Mistake{{}, {"--port-topology=ring"}, "--port-topology", "{paired,chained,loop}"},
         Mistake{{}, {"--rxq=0"}, "--rxq", "1 to 64"}, Mistake{{}, {"--txq=65"}, "--txq", "1 to 64"},
         Mistake{{}, {"--rxd=7"}, "--rxd", "8 to 32768"}, Mistake{{}, {"--txd=65536"}, "--txd", "8 to 32768"},

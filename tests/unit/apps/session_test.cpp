@@ -83,9 +83,10 @@ TEST_F(SessionTest, JoinedFramesAreNotForwardedToPortsThatCannotCutThem) {
 }
 
 TEST_F(SessionTest, ForwardsAndAccountsForEveryPacket) {
-  for (const auto mode : {ForwardMode::kIo, ForwardMode::kMac, ForwardMode::kMacSwap}) {
+  for (const auto mode : {ForwardMode::kIo, ForwardMode::kMac, ForwardMode::kMacSwap, ForwardMode::kNoisy}) {
     Lab lab(2);
     ForwardOptions options = small();
+    options.noise = {.keep = 8, .keep_every = 3};
     options.mode = mode;
     auto session = Session::create(options, lcores(1), lcore::allowed_cpus().value(), *lab.memory,
                                    std::move(lab.opened));

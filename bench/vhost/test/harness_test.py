@@ -1,0 +1,91 @@
+"""What the harness makes of runs, without running any: medians and shares, the table, the plot. Prints TAP."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness import latency, plot, table  # noqa: E402
+from harness.drivers import socket_of  # noqa: E402
+from harness.paths import PATHS, Case  # noqa: E402
+from harness.runs import Run  # noqa: E402
+
+
+def run(mpps: float, busy: float = 100.0, distance: float = 80.0, p99: float = 0.0) -> Run:
+    times = {name: p99 for name in latency.QUANTILES}
+    return Run("x", mpps, 0.1, distance, distance, {}, {}, busy,
+               latency={"offered_mpps": 1.0, "ns": times, "probes": {"sent": 100, "returned": 98, "lost": 2}})
+
+
+def row_with_limit() -> table.Row:
+    row = table.Row(Case(PATHS["split-mergeable"]), 1.5)
+    row.pairs = [table.Pair(run(10), run(40, 50), run(50, 40)), table.Pair(run(10), run(42, 50), run(50, 41)),
+                 table.Pair(run(10), run(90, 50), run(50, 42, distance=400))]
+    return row
+
+
+class Tables(unittest.TestCase):
+    def test_pairs_of_another_distance_are_left_out(self) -> None:
+        summary = row_with_limit().summary()
+        self.assertEqual((summary["pairs"], summary["kept"]), (3, 2))
+        self.assertEqual((summary["ratio"]["min"], summary["ratio"]["max"]), (4.0, 4.2))
+
+    def test_the_limit_is_a_share_in_rate_and_in_busy_time(self) -> None:
+        limit = row_with_limit().summary()["limit"]
+        self.assertAlmostEqual(limit["rate_share"]["median"], 0.82)
+        self.assertAlmostEqual(limit["busy_share"]["median"], 0.81)
+        self.assertAlmostEqual(limit["over_a"]["median"], 5.0)
+        self.assertIn("| 0.82 | 0.80..0.84 |", table.limit_text([row_with_limit()], ("a", "b")))
+
+    def test_latency_is_compared_pair_by_pair(self) -> None:
+        rows = latency.rows_of(Case(PATHS["packed-in-order"]), [10, 90], 1.5)
+        for one in rows:
+            one.pairs = [table.Pair(run(10, p99=400), run(10, p99=200)), table.Pair(run(10, p99=400), run(10, p99=300))]
+        self.assertAlmostEqual(rows[1].summary()["p99"]["ratio"]["median"], 0.625)
+        self.assertAlmostEqual(rows[0].summary()["lost_a"], 0.02)
+        self.assertIn("| packed-in-order/mac/1024 | 90% |", latency.text(rows, ("a", "b")))
+
+
+class Plots(unittest.TestCase):
+    def test_each_row_has_its_spread_its_median_and_its_pairs(self) -> None:
+        picture = plot.svg([row_with_limit().summary()], ("dpdk", "spinring"))
+        ElementTree.fromstring(picture)
+        self.assertIn("split-mergeable/mac/1024", picture)
+        self.assertIn(">4.10, 2 pairs<", picture)
+        for colour in ("#1f5fbf", "#999999", "#e08020", "#1a8f3c"):
+            self.assertIn(f'stroke="{colour}"', picture)
+
+    def test_times_have_a_plot_as_well(self) -> None:
+        rows = latency.rows_of(Case(PATHS["packed-in-order"]), [10], 1.5)
+        rows[0].pairs = [table.Pair(run(10, p99=400), run(10, p99=200))]
+        picture = plot.svg(latency.ratios(rows), ("dpdk", "spinring"), "Time of a round trip")
+        self.assertIn("packed-in-order/mac/1024 10% p99.9", picture)
+        self.assertIn(">0.50, 1 pairs<", picture)
+
+
+class Sockets(unittest.TestCase):
+    def test_each_port_has_its_own(self) -> None:
+        self.assertEqual([str(socket_of(Path("/x/v.sock"), port)) for port in range(2)], ["/x/v.sock", "/x/v.sock1"])
+
+
+def main() -> int:
+    loader = unittest.defaultTestLoader
+    tests = [test for case in (Tables, Plots, Sockets) for test in loader.loadTestsFromTestCase(case)]
+    print(f"1..{len(tests)}")
+    bad = 0
+    for number, test in enumerate(tests, 1):
+        result = unittest.TestResult()
+        test.run(result)
+        bad += not result.wasSuccessful()
+        print(f"{'ok' if result.wasSuccessful() else 'not ok'} {number} - {test.id().split('.', 1)[1]}")
+        for _, text in result.failures + result.errors:
+            print("# " + text.replace("\n", "\n# "))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
