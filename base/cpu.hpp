@@ -22,7 +22,15 @@ inline void cpu_pause() noexcept {
 }
 
 inline void prefetch_read(const void* address) noexcept { __builtin_prefetch(address, 0, 3); }
-inline void prefetch_write(const void* address) noexcept { __builtin_prefetch(address, 1, 3); }
+inline void prefetch_write(const void* address) noexcept {
+#if defined(__x86_64__)
+  // The builtin would be a PREFETCHT0, unless told of the CPU: a shared copy, which the first store would
+  // have to ask for again. No-op on CPUs that lack it.
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(address)));
+#else
+  __builtin_prefetch(address, 1, 3);
+#endif
+}
 
 /// The CPU's time-stamp counter: constant rate, read in about 20 cycles. Use tsc_hz() (base/time.hpp) for its
 /// rate.

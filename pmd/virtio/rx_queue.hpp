@@ -128,8 +128,8 @@ class RxQueue final
     }
   };
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
-  /// to write. That pays where the frame's first line is read at once.
-  static constexpr bool kLookAhead = !F.packed || F.mergeable;
+  /// to write.
+  static constexpr bool kLookAhead = !F.packed;
 
   /// A frame of several buffers of which some are still to come.
   struct OpenFrame {
