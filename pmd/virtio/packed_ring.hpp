@@ -34,7 +34,7 @@ class PackedRing {
       : descriptors_(reinterpret_cast<PackedDescriptor*>(block.data())),
         driver_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::driver(size))),
         device_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::device(size))),
-        lengths_(std::make_unique<std::uint32_t[]>(size)),
+        lengths_(std::make_unique<std::uint64_t[]>(size)),
         pages_(size),
         book_(pages_, size),
         writer_{.ring = descriptors_},
@@ -55,55 +55,20 @@ class PackedRing {
 
   /// Buffers of one descriptor for the device to write, packets.size() <= free(); `extent_of` says where a
   /// packet's buffer lies. The device sees them after publish().
-  template <class ExtentOf>
+  template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    Book book = book_;
-    Writer writer = writer_;
-    const auto write_one = [&](Packet* packet) {
-      const std::uint16_t id = next_id(book, writer);
-      const Extent extent = extent_of(*packet);
-      book.enter(id, packet);
-      if constexpr (kKeepsLengths) lengths_[id] = extent.length;
-      return writer.next(to_u64(extent.address), tail_of(extent.length, id, kDescWrite), book.mask());
+    auto next = [at = packets.begin(), &extent_of](Posting<Packet>& buffer) mutable {
+      Packet* const packet = *at++;
+      buffer = {packet, extent_of(*packet)};
+      return true;
     };
-    if (writer.first == nullptr && !packets.empty()) {
-      writer.hold_back(write_one(packets.front()));
-      packets = packets.subspan(1);
-    }
-    for (Packet* const packet : packets) writer.show(write_one(packet));
-    book_ = book;
-    writer_ = writer;
+    (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, next);
   }
   /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
   /// false ends it. Returns how many. The device sees them after publish().
-  template <class Next>
+  template <class Runs, class Next>
   std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
-    Book book = book_;
-    Writer writer = writer_;
-    const auto write_one = [&](const PostingRun<Packet, kRun>& run, unsigned i) {
-      const std::uint16_t id = next_id(book, writer);
-      book.enter(id, run.packets[i]);
-      return writer.next(run.addresses[i], run.lengths[i] | tail_of(0, id, 0), book.mask());
-    };
-    std::uint16_t posted = 0;
-    while (posted < most) {
-      PostingRun<Packet, kRun> run;
-      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
-      if (some == 0) break;
-      unsigned i = 0;
-      if (writer.first == nullptr) writer.hold_back(write_one(run, i++));
-      if (some == kRun && i == 0) [[likely]] {
-#pragma GCC unroll 4
-        for (; i < kRun; ++i) writer.show(write_one(run, i));
-      } else {
-        for (; i < some; ++i) writer.show(write_one(run, i));
-      }
-      posted = static_cast<std::uint16_t>(posted + some);
-      if (some < kRun) break;
-    }
-    book_ = book;
-    writer_ = writer;
-    return posted;
+    return post_all<Runs>(most, 0, next);
   }
   /// A buffer of several descriptors, pieces.size() <= free(). 2.8.6: its id stands in the last one.
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
@@ -112,13 +77,7 @@ class PackedRing {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
       const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
-      const Written written =
-          writer_.next(to_u64(pieces[i].address), tail_of(pieces[i].length, id, flags), book_.mask());
-      if (writer_.first == nullptr) {
-        writer_.hold_back(written);
-      } else {
-        writer_.show(written);
-      }
+      writer_.write(to_u64(pieces[i].address), tail_of(pieces[i].length, id, flags), book_.mask());
     }
   }
   /// 2.8.13: the device sees the first flags no earlier than all else. Pairs with its read of those flags.
@@ -157,13 +116,13 @@ class PackedRing {
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are used now (it may
   /// be shown a wrong packet). 2.8.13: what a descriptor says is read no earlier than its flags; pairs with
   /// the device's release of them.
-  template <class Show, class Sink>
+  template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     if (broken_) [[unlikely]]
       return kBroken;
     const auto count = std::min(most, book_.held());
     show_ahead(count, show);
-    return take(count, sink);
+    return take<Runs>(count, sink);
   }
 
   /// The device was reset: hands every packet that it held to `take`, in the order in which they were
@@ -190,13 +149,9 @@ class PackedRing {
   static constexpr bool kKeepsLengths = F.in_order && !F.chains;
   static constexpr unsigned kFlagsShift = 48;  ///< PackedTail::flags, in a tail
   static constexpr unsigned kIdShift = 32;     ///< PackedTail::id
+  static constexpr std::uint64_t kIdBits = std::uint64_t{0xFFFF} << kIdShift;
   static constexpr std::uint64_t kUsedFlags = std::uint64_t{kPackedAvail | kPackedUsed} << kFlagsShift;
 
-  /// A descriptor that was written but for its tail, and that.
-  struct Written {
-    PackedDescriptor* descriptor;
-    std::uint64_t tail;
-  };
   struct Writer {
     PackedDescriptor* ring;
     std::uint64_t available = std::uint64_t{kPackedAvail} << kFlagsShift;  ///< 2.8.1: the flags of this lap
@@ -204,19 +159,23 @@ class PackedRing {
     std::uint64_t first_tail = 0;
     std::uint16_t index = 0;  ///< free-running: where the next descriptor is written
 
-    Written next(std::uint64_t address, std::uint64_t tail, std::uint16_t mask) noexcept {
-      const Written written{ring + ring_slot(index, mask), tail | available};
-      written.descriptor->address = address;
-      if (ring_slot(++index, mask) == 0) [[unlikely]]
+    void write(std::uint64_t address, std::uint64_t tail, std::uint16_t mask) noexcept {
+      PackedDescriptor& descriptor = ring[ring_slot(index, mask)];
+      tail |= available;
+      descriptor.address = address;
+      if (first == nullptr) {
+        first = &descriptor;
+        first_tail = tail;
+      } else {
+        store_relaxed(descriptor.tail, tail);
+      }
+      advance(1, mask);
+    }
+    /// Over descriptors none of which but the last may be the ring's last.
+    void advance(std::uint16_t descriptors, std::uint16_t mask) noexcept {
+      index = static_cast<std::uint16_t>(index + descriptors);
+      if (ring_slot(index, mask) == 0) [[unlikely]]
         available ^= kUsedFlags;
-      return written;
-    }
-    static void show(const Written& written) noexcept {
-      store_relaxed(written.descriptor->tail, written.tail);
-    }
-    void hold_back(const Written& written) noexcept {
-      first = written.descriptor;
-      first_tail = written.tail;
     }
   };
   /// In order: buffers that the device used with one descriptor.
@@ -225,6 +184,45 @@ class PackedRing {
     std::uint16_t left = 0;    ///< not taken yet
   };
 
+  template <class Runs, class Next>
+  std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, Next& next) noexcept {
+    Book book = book_;
+    Writer writer = writer_;
+    std::uint16_t posted = 0;
+    while (posted < most) {
+      PostingRun<Packet, kRun> run;
+      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
+      if (some < kRun || !post_run<Runs>(book, writer, run, flags)) {
+        for (std::uint16_t i = 0; i < some; ++i) {
+          const std::uint16_t id = next_id(book, writer);
+          book.enter(id, run.packets[i]);
+          if constexpr (kKeepsLengths) lengths_[id] = run.lengths[i];
+          writer.write(run.addresses[i], run.lengths[i] | tail_of(0, id, flags), book.mask());
+        }
+      }
+      posted = static_cast<std::uint16_t>(posted + some);
+      if (some < kRun) break;
+    }
+    book_ = book;
+    writer_ = writer;
+    return posted;
+  }
+  /// A cache line of descriptors at once, if their slots' own ids are free. False: they are not, and nothing
+  /// was done.
+  template <class Runs>
+  [[nodiscard]] bool post_run(Book& book, Writer& writer, const PostingRun<Packet, kRun>& run,
+                              std::uint16_t flags) noexcept {
+    const std::uint16_t slot = ring_slot(writer.index, book.mask());
+    if (slot % kRun != 0 || writer.first == nullptr ||
+        !book.template enter_run<Runs, kRun>(slot, run.packets.data()))
+      return false;
+    if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
+    Runs::write_pairs(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
+                      run.lengths.data(), tail_of(0, slot, flags) | writer.available,
+                      std::uint64_t{1} << kIdShift);
+    writer.advance(kRun, book.mask());
+    return true;
+  }
   [[nodiscard]] static std::uint64_t tail_of(std::uint32_t length, std::uint16_t id,
                                              std::uint16_t flags) noexcept {
     return PackedTail{length, id, flags}.pack();
@@ -268,7 +266,7 @@ class PackedRing {
   /// of order, take the places.
   template <class Take>
   void release_as_offered(Take take) noexcept {
-    const auto place_of = [](std::uint16_t index) { return std::uint32_t{index} + 1; };
+    const auto place_of = [](std::uint16_t index) { return std::uint64_t{index} + 1; };
     const auto holds = [this](std::uint32_t id) {
       return id < size() && !book_.is_free(static_cast<std::uint16_t>(id)) &&
              book_.descriptors(static_cast<std::uint16_t>(id)) != 0;
@@ -295,7 +293,7 @@ class PackedRing {
     std::uint16_t index;  ///< free-running: where the next used descriptor will be
     Batch batch;
   };
-  template <class Sink>
+  template <class Runs, class Sink>
   std::uint16_t take(std::uint16_t count, Sink sink) noexcept {
     Taking at{book_, used_index_, batch_};
     const PackedDescriptor* const ring = descriptors_;
@@ -303,7 +301,7 @@ class PackedRing {
     for (std::uint16_t left = count; left != 0;) {
       std::array<Packet*, kRun> run;
       std::array<std::uint64_t, kRun> tails;
-      if (left >= kRun && claim_run(at, ring, tails.data(), run.data())) [[likely]] {
+      if (left >= kRun && claim_run<Runs>(at, ring, tails.data(), run.data())) [[likely]] {
         if constexpr (std::invocable<Sink&, decltype(run)&>) {
           sink(run);
         } else {
@@ -327,29 +325,27 @@ class PackedRing {
   }
   /// A run of used descriptors in one cache line, of neighbouring buffers of one descriptor. False: it is
   /// none, and nothing was done.
+  template <class Runs>
   [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint64_t* tails,
                                       Packet** out) noexcept {
     const std::uint16_t slot = ring_slot(at.index, at.book.mask());
     if (slot % kRun != 0 || at.book.size() < kRun) return false;
     if constexpr (F.in_order) {
-      if (at.batch.left != 0) return claim_run_of_batch(at, slot, out);
+      if (at.batch.left != 0) return claim_run_of_batch<Runs>(at, slot, out);
     }
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < kRun; ++i) tails[i] = load_acquire(ring[slot + i].tail);
-    const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(tails[0]).id;
-    std::uint64_t expected = std::uint64_t{first} << kIdShift;
-    if ((at.index & at.book.size()) == 0) expected |= kUsedFlags;
-    std::uint64_t difference = 0;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < kRun; ++i) difference |= tails[i] ^ (expected + (std::uint64_t{i} << kIdShift));
-    if ((difference & (kUsedFlags | std::uint64_t{0xFFFF} << kIdShift)) != 0) return false;
-    if (!at.book.template claim_run<kRun>(first, out)) return false;
+    const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
+    const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
+    if (!Runs::seconds_step(reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
+                            used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, tails) ||
+        !at.book.template claim_run<Runs, kRun>(first, out))
+      return false;
     at.index = static_cast<std::uint16_t>(at.index + kRun);
     return true;
   }
   /// The same of buffers that the device used with a descriptor that was read before.
+  template <class Runs>
   [[nodiscard]] static bool claim_run_of_batch(Taking& at, std::uint16_t slot, Packet** out) noexcept {
-    if (!F.chains || at.batch.left < kRun || !at.book.template claim_run<kRun>(slot, out)) return false;
+    if (!F.chains || at.batch.left < kRun || !at.book.template claim_run<Runs, kRun>(slot, out)) return false;
     at.batch.left = static_cast<std::uint16_t>(at.batch.left - kRun);
     at.index = static_cast<std::uint16_t>(at.index + kRun);
     return true;
@@ -394,7 +390,7 @@ class PackedRing {
     std::uint32_t length = at.batch.length;
     if constexpr (kKeepsLengths) {
       if (at.batch.left != 0) [[unlikely]]
-        length = lengths_[id];
+        length = static_cast<std::uint32_t>(lengths_[id]);
     }
     std::uint16_t descriptors = 0;
     Packet* const packet = at.book.leave(id, descriptors);
@@ -428,7 +424,7 @@ class PackedRing {
   PackedDescriptor* descriptors_;
   EventSuppression* driver_;
   EventSuppression* device_;
-  std::unique_ptr<std::uint32_t[]> lengths_;  ///< by id; written with kKeepsLengths
+  std::unique_ptr<std::uint64_t[]> lengths_;  ///< by id; written with kKeepsLengths
   typename Book::Pages pages_;
   Book book_;
   Writer writer_;

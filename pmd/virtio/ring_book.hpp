@@ -6,11 +6,12 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "base/dma.hpp"
 #include "base/ring_index.hpp"
-#include "base/word_pair.hpp"
+#include "base/word_run.hpp"
 
 namespace spinring::pmd::virtio {
 
@@ -56,17 +57,6 @@ struct PostingRun {
     return filled;
   }
 };
-
-/// Where `kCount` words (an even number) differ: no bit is set if they are the same.
-template <std::uint16_t kCount>
-[[nodiscard]] inline WordPair run_difference(const void* a, const void* b) noexcept {
-  const auto* const left = static_cast<const std::uint64_t*>(a);
-  const auto* const right = static_cast<const std::uint64_t*>(b);
-  WordPair difference{};
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < kCount; i += 2) difference |= load_pair(left + i) ^ load_pair(right + i);
-  return difference;
-}
 
 /// What harvest() returns when the device has broken the ring's rules so that it cannot be followed.
 inline constexpr std::uint16_t kBroken = 0xFFFF;
@@ -162,18 +152,12 @@ class RingBook {
     packets_[id] = nullptr;
     descriptors_[id] = 1;
   }
-  /// enter() for `kCount` packets (an even number) under the ids from `first` on; false: these do not lie in
-  /// a row or are not all free, and nothing was done.
-  template <std::uint16_t kCount>
+  /// enter() for `kCount` packets (4 or 8) under the ids from `first` on; false: these do not lie in a row or
+  /// are not all free, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
   [[nodiscard]] bool enter_run(std::uint16_t first, Packet* const* packets) noexcept {
-    if (!is_run<kCount>(first)) return false;
-    Packet** const at = packets_ + first;
-    WordPair taken{};
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < kCount; i += 2) taken |= load_pair(at + i);
-    if (any_bit(taken)) return false;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < kCount; i += 2) store_pair(at + i, load_pair(packets + i));
+    if (!is_run<kCount>(first) || !Runs::template fill_empty<kCount>(words(packets_ + first), words(packets)))
+      return false;
     count_entered(kCount);
     return true;
   }
@@ -207,29 +191,11 @@ class RingBook {
   }
   /// claim() for `kCount` ids (4 or 8) from `first` on; false: they do not lie in a row or do not all name a
   /// buffer of one descriptor, and nothing was done.
-  template <std::uint16_t kCount>
+  template <class Runs, std::uint16_t kCount>
   [[nodiscard]] bool claim_run(std::uint32_t first, Packet** out) noexcept {
-    if (!is_run<kCount>(first)) return false;
-    if constexpr (F.chains) {
-      static_assert(kCount % 4 == 0);
-      for (unsigned i = 0; i < kCount; i += 4) {
-        std::uint64_t four = 0;
-        std::memcpy(&four, descriptors_ + first + i, sizeof(four));
-        if (four != 0x0001'0001'0001'0001U) [[unlikely]]
-          return false;
-      }
-    }
-    Packet** const at = packets_ + first;
-    WordPair signs{};  // what is no address of user space has one after 1 was taken from it: nullptr
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < kCount; i += 2) {
-      const WordPair pair = load_pair(at + i);
-      signs |= pair - 1;
-      store_pair(out + i, pair);
-    }
-    if (any_sign(signs)) [[unlikely]]
+    if (!is_run<kCount>(first) || !are_single<kCount>(first) ||
+        !Runs::template take_full<kCount>(words(packets_ + first), words(out))) [[unlikely]]
       return false;
-    std::fill_n(at, kCount, nullptr);
     if constexpr (F.chains) held_ = static_cast<std::uint16_t>(held_ - kCount);
     free_ = static_cast<std::uint16_t>(free_ + kCount);
     return true;
@@ -257,6 +223,27 @@ class RingBook {
   template <std::uint16_t kCount>
   [[nodiscard]] bool is_run(std::uint32_t first) const noexcept {
     return first + std::uint64_t{kCount} <= size();
+  }
+  /// Whether none of these ids is of a chain.
+  template <std::uint16_t kCount>
+  [[nodiscard]] bool are_single(std::uint32_t first) const noexcept {
+    if constexpr (F.chains) {
+      for (unsigned i = 0; i < kCount; i += 4) {
+        std::uint64_t four = 0;
+        std::memcpy(&four, descriptors_ + first + i, sizeof(four));
+        if (four != 0x0001'0001'0001'0001U) [[unlikely]]
+          return false;
+      }
+    }
+    return true;
+  }
+  /// Pointers as words, for Runs: these may alias anything.
+  [[nodiscard]] static RunWord* words(Packet** pointers) noexcept {
+    static_assert(sizeof(Packet*) == sizeof(RunWord));
+    return reinterpret_cast<RunWord*>(pointers);
+  }
+  [[nodiscard]] static const RunWord* words(Packet* const* pointers) noexcept {
+    return reinterpret_cast<const RunWord*>(pointers);
   }
   void count_entered(std::uint16_t count) noexcept {
     free_ = static_cast<std::uint16_t>(free_ - count);

@@ -61,12 +61,12 @@ class SplitRing {
   /// Buffers of one descriptor for the device to write, packets.size() <= free(). `extent_of` says where a
   /// packet's buffer lies, each time the same: it is asked for those alone that their descriptor does not
   /// name already. The device sees them after publish().
-  template <class ExtentOf>
+  template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
     Offering to = offering();
     while (!packets.empty()) {
       const std::size_t some = std::min<std::size_t>(packets.size(), Book::kRun);
-      if (some < Book::kRun || !post_known_run(to, packets.data())) {
+      if (some < Book::kRun || !post_known_run<Runs>(to, packets.data())) {
         for (Packet* const packet : packets.first(some)) post_one(to, packet, extent_of);
       }
       packets = packets.subspan(some);
@@ -75,14 +75,14 @@ class SplitRing {
   }
   /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
   /// false ends it. Returns how many. The device sees them after publish().
-  template <class Next>
+  template <class Runs, class Next>
   std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
     Offering to = offering();
     std::uint16_t posted = 0;
     while (posted < most) {
       PostingRun<Packet, Book::kRun> run;
       const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
-      if (some < Book::kRun || !post_known_run(to, run)) {
+      if (some < Book::kRun || !post_known_run<Runs>(to, run)) {
         for (std::uint16_t i = 0; i < some; ++i) {
           const std::uint16_t id = id_for(to, run.addresses[i]);
           to.book.enter(id, run.packets[i]);
@@ -140,7 +140,7 @@ class SplitRing {
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are known to be there
   /// (it may be shown a wrong packet).
-  template <class Show, class Sink>
+  template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
@@ -151,7 +151,7 @@ class SplitRing {
       }
     }
     show_ahead(std::min<std::uint32_t>(waiting(), 2U * most), show);
-    return take(std::min(waiting(), most), sink);
+    return take<Runs>(std::min(waiting(), most), sink);
   }
 
   /// The device was reset: hands every packet that it held to `take`; those that it was to read in the order
@@ -188,7 +188,7 @@ class SplitRing {
     Book book;
     std::uint16_t index;  ///< of the available ring
     std::uint16_t next;   ///< in order: the next descriptor to fill; else the one that is likely to name the
-                         ///< next buffer: they come in the order of before
+                          ///< next buffer: they come in the order of before
   };
   [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_, next_descriptor_}; }
   void end(const Offering& to) noexcept {
@@ -199,19 +199,20 @@ class SplitRing {
 
   /// kRun packets whose buffers are named by descriptors in a row, and those by the available ring: nothing
   /// of the ring is written. False: they are not, and nothing was done.
+  template <class Runs>
   [[nodiscard]] bool post_known_run(Offering& to, Packet* const* packets) noexcept requires(!F.chains) {
     const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hint(packets[0]);
-    if (!offers_run(to, first)) return false;
-    return !any_bit(run_difference<Book::kRun>(written_.get() + first, packets)) &&
-           end_run(to, first, packets);
+    return offers_run(to, first) &&
+           Runs::template same<Book::kRun>(&written_[first], reinterpret_cast<const RunWord*>(packets)) &&
+           end_run<Runs>(to, first, packets);
   }
+  template <class Runs>
   [[nodiscard]] bool post_known_run(Offering& to, const PostingRun<Packet, Book::kRun>& run) noexcept
       requires(F.chains) {
     const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hint(run.addresses[0]);
-    if (!offers_run(to, first)) return false;
-    const WordPair difference = run_difference<Book::kRun>(written_.get() + first, run.addresses.data()) |
-                                run_difference<Book::kRun>(rests_.get() + first, run.lengths.data());
-    return !any_bit(difference) && end_run(to, first, run.packets.data());
+    return offers_run(to, first) && Runs::template same<Book::kRun>(&written_[first], run.addresses.data()) &&
+           Runs::template same<Book::kRun>(&rests_[first], run.lengths.data()) &&
+           end_run<Runs>(to, first, run.packets.data());
   }
   /// Whether the available ring's next entries name the ids from `first` on.
   [[nodiscard]] bool offers_run(const Offering& to, std::uint16_t first) const noexcept {
@@ -221,8 +222,9 @@ class SplitRing {
     const Ids ids = Ids{0, 1, 2, 3, 4, 5, 6, 7} + first;
     return !any_bit(load_pair(offered_.get() + slot) ^ std::bit_cast<WordPair>(ids));
   }
+  template <class Runs>
   [[nodiscard]] static bool end_run(Offering& to, std::uint16_t first, Packet* const* packets) noexcept {
-    if (!to.book.template enter_run<Book::kRun>(first, packets)) return false;
+    if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
     to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
     to.next = static_cast<std::uint16_t>(F.in_order ? to.next + Book::kRun : first + Book::kRun);
     return true;
@@ -364,7 +366,7 @@ class SplitRing {
   static constexpr bool kReadsEntries = !F.in_order || !F.chains;
 
   /// The next `count` completions, which wait; returns how many of them were good.
-  template <class Sink>
+  template <class Runs, class Sink>
   std::uint16_t take(std::uint16_t count, Sink sink) noexcept {
     Taking at{book_, used_index_, next_used_, batch_};
     const UsedHead* const used = used_;
@@ -373,7 +375,7 @@ class SplitRing {
       std::uint16_t some = std::min(left, Book::kRun);
       left = static_cast<std::uint16_t>(left - some);
       const std::uint16_t slot = ring_slot(at.index, at.book.mask());
-      if (some == run.size() && claim_run(at, used, slot, run.data())) [[likely]] {
+      if (some == run.size() && claim_run<Runs>(at, used, slot, run.data())) [[likely]] {
         if constexpr (std::invocable<Sink&, decltype(run)&>) {
           sink(run);
         } else {
@@ -398,23 +400,16 @@ class SplitRing {
   }
   /// kRun completions of neighbouring buffers of one descriptor, which nearly all are. False: they are not,
   /// and nothing was done.
+  template <class Runs>
   [[nodiscard]] static bool claim_run(Taking& at, const UsedHead* used, std::uint16_t slot,
                                       Packet** out) noexcept {
     std::uint32_t first = ring_slot(at.next, at.book.mask());
     if constexpr (kReadsEntries) {
       if (std::uint32_t{slot} + Book::kRun > at.book.size() || at.batch.skipped != 0) return false;
       if constexpr (!F.in_order) first = load_relaxed(used_element(used, slot).id);
-      WordPair difference{};
-      WordPair expected{first, std::uint64_t{first} + 1};
-#pragma GCC unroll 4
-      for (std::uint16_t i = 0; i < Book::kRun; i += 2) {
-        difference |= load_pair_relaxed(&used_element(used, static_cast<std::uint16_t>(slot + i))) ^ expected;
-        expected += 2;
-      }
-      constexpr std::uint64_t kId = 0xFFFF'FFFF;
-      if (any_bit(difference & kId)) return false;
+      if (!Runs::counts_up(&used_element(used, slot), first)) return false;
     }
-    if (!at.book.template claim_run<Book::kRun>(first, out)) return false;
+    if (!at.book.template claim_run<Runs, Book::kRun>(first, out)) return false;
     at.index = static_cast<std::uint16_t>(at.index + Book::kRun);
     if constexpr (F.in_order) at.next = static_cast<std::uint16_t>(at.next + Book::kRun);
     return true;

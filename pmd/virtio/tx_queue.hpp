@@ -86,13 +86,14 @@ class TxQueue final
 
   /// Takes packets from the front until the ring is full; returns how many. Called with none, it only
   /// publishes and reclaims. `more`: the caller calls again soon, so a batch may be completed first.
+  template <class Runs = NarrowRuns>
   [[nodiscard]] std::uint16_t burst(Packet** packets, std::uint16_t count, More more) noexcept {
     if (this->faulted()) [[unlikely]]
       return 0;
-    if (count == 0 || this->ring_.held() >= most_done_ || this->ring_.free() < count) reclaim();
+    if (count == 0 || this->ring_.held() >= most_done_ || this->ring_.free() < count) reclaim<Runs>();
     Offer offer{packets, packets + count};
     while (offer.at != offer.end) {
-      post_plain(offer);
+      post_plain<Runs>(offer);
       if (offer.at == offer.end || !post_other(offer)) break;
     }
     const auto taken = static_cast<std::uint16_t>(offer.at - packets);
@@ -133,12 +134,13 @@ class TxQueue final
   }
 
   /// Gives the packets that the device has sent back to their pool, in batches.
+  template <class Runs = NarrowRuns>
   void reclaim() noexcept {
     Reclaimed reclaimed{*this};
     std::uint16_t found = 0;
     do {
       reclaimed.end = reclaimed.single.data();
-      found = this->ring_.harvest(Base::kHarvest, Unseen{}, std::ref(reclaimed));
+      found = this->ring_.template harvest<Runs>(Base::kHarvest, Unseen{}, std::ref(reclaimed));
       if (reclaimed.end != reclaimed.single.data())
         this->cache_->recycle(std::span(reclaimed.single.data(), reclaimed.end));
       if (found == kBroken) [[unlikely]]
@@ -218,13 +220,14 @@ class TxQueue final
     std::uint64_t bytes = 0;
   };
   /// Plain packets from the front, up to the first that is not, as many as the ring takes.
+  template <class Runs>
   void post_plain(Offer& offer) noexcept {
     Packet** at = offer.at;
     std::uint64_t bytes = 0;
     const auto most =
         static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - at, this->ring_.free()));
-    const std::uint16_t posted = this->ring_.post(most, [&at, &bytes,
-                                                         &table = *this->table_](Posting<Packet>& buffer) {
+    const std::uint16_t posted = this->ring_.template post<Runs>(most, [&at, &bytes, &table = *this->table_](
+                                                                           Posting<Packet>& buffer) {
       Packet& packet = **at;
       if (!is_plain(packet)) [[unlikely]]
         return false;
