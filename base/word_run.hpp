@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -84,6 +85,13 @@ struct NarrowRuns {
     }
   }
 };
+
+/// Whether 8 neighbouring numbers count up from `first`.
+[[nodiscard]] inline bool counts_up_8(const std::uint16_t* numbers, std::uint16_t first) noexcept {
+  using Numbers = std::uint16_t __attribute__((vector_size(16)));
+  const Numbers expected = Numbers{0, 1, 2, 3, 4, 5, 6, 7} + first;
+  return !any_bit(load_pair(numbers) ^ std::bit_cast<WordPair>(expected));
+}
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 /// What has WideRuns inlined is compiled for.

@@ -21,6 +21,16 @@ std::size_t stride_of(std::size_t buffer_length) {
   return (lines | 1) * kCacheLine;
 }
 
+/// The hugepages whose ends packets must not cross; 0: normal pages, which are too small to mind.
+std::size_t page_of(const Memory& memory) {
+  constexpr std::size_t kHuge = 2UL << 20;
+  std::size_t page = 0;
+  for (const MemoryRegion& region : memory.regions()) {
+    if (region.page_size >= kHuge) page = page == 0 ? region.page_size : std::min(page, region.page_size);
+  }
+  return page;
+}
+
 }  // namespace
 
 // ---- Pool
@@ -39,20 +49,22 @@ Result<std::unique_ptr<Pool>> Pool::create(Memory& memory, const PoolConfig& con
                             Packet::kDefaultDataOffset + 1, kLongest));
   }
   const std::size_t stride = stride_of(buffer_length);
-  Result<DmaBlock> block = memory.allocate(stride * config.packets, kCacheLine);
+  const std::size_t page = page_of(memory);
+  Result<DmaBlock> block = memory.allocate(PacketLayout::bytes(config.packets, stride, page), kCacheLine);
   if (!block) {
     Error error = std::move(block.error());
     error.subject = fmt::format("pool '{}' ({} packets): {}", config.name, config.packets, error.subject);
     return tl::unexpected<Error>(std::move(error));
   }
+  const PacketLayout layout(reinterpret_cast<std::uintptr_t>(block->data()), stride, page);
   return std::unique_ptr<Pool>(
-      new Pool(std::move(*block), config, static_cast<std::uint16_t>(buffer_length), stride));
+      new Pool(std::move(*block), config, static_cast<std::uint16_t>(buffer_length), layout));
 }
 
-Pool::Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length, std::size_t stride)
-    : first_(reinterpret_cast<std::uintptr_t>(block.data())),
-      last_(first_ + (config.packets - 1) * stride),
-      stride_(stride),
+Pool::Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length, const PacketLayout& layout)
+    : layout_(layout),
+      first_(layout.address(0)),
+      last_(layout.address(config.packets - 1)),
       capacity_(config.packets),
       buffer_length_(buffer_length),
       name_(config.name),

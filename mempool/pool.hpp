@@ -15,6 +15,7 @@
 #include "mempool/depot.hpp"
 #include "mempool/memory.hpp"
 #include "mempool/packet.hpp"
+#include "mempool/packet_layout.hpp"
 #include "mempool/pool_debug.hpp"
 
 namespace spinring::mempool {
@@ -57,28 +58,28 @@ class Pool {
   [[nodiscard]] std::uint16_t buffer_length() const noexcept { return buffer_length_; }
   /// The packet with that index, whoever owns it now; index < capacity().
   [[nodiscard]] Packet* packet(std::uint32_t index) const noexcept {
-    return reinterpret_cast<Packet*>(first_ + index * stride_);
+    return reinterpret_cast<Packet*>(layout_.address(index));
   }
   /// The inverse of packet(); for a packet of this pool.
   [[nodiscard]] std::uint32_t index_of(const Packet* packet) const noexcept {
-    return static_cast<std::uint32_t>((reinterpret_cast<std::uintptr_t>(packet) - first_) / stride_);
+    return static_cast<std::uint32_t>(layout_.index(reinterpret_cast<std::uintptr_t>(packet)));
   }
   /// Whether the packet lies in this pool.
   [[nodiscard]] bool owns(const Packet* packet) const noexcept {
     const auto address = reinterpret_cast<std::uintptr_t>(packet);
-    return address >= first_ && address <= last_ && (address - first_) % stride_ == 0;
+    return address >= first_ && address <= last_ && layout_.address(layout_.index(address)) == address;
   }
 
  private:
   friend class PoolCache;
-  Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length, std::size_t stride);
+  Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length, const PacketLayout& layout);
   void count_exhausted() noexcept { exhausted_.fetch_add(1, std::memory_order_relaxed); }
   void put_checked(std::span<Packet* const> packets) noexcept;
 
   // Never written after create().
+  PacketLayout layout_;
   std::uintptr_t first_;  ///< address of packet 0
   std::uintptr_t last_;   ///< address of the last packet
-  std::size_t stride_;    ///< bytes from one packet to the next
   std::uint32_t capacity_;
   std::uint16_t buffer_length_;
   std::string name_;

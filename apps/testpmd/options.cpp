@@ -102,6 +102,9 @@ void add_queue_options(CLI::App& app, ForwardOptions& options) {
       ->check(CLI::Range(8, 32768));
   app.add_option("--burst", options.burst, "Packets taken at once")
       ->check(CLI::Range(1, static_cast<int>(kMaxBurst)));
+  app.add_option("--burst-tx-retry-num", options.tx_retries,
+                 "Times that a full TX ring is offered the rest of a burst again before it is dropped")
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("--nb-cores", options.forwarding_cores, "Forwarding lcores (default: all but the main one)")
       ->check(CLI::Range(1, lcore::kMaxCpus));
   app.add_option("--total-num-mbufs", options.packets, "Packets of the pool (default: what the rings need)")

@@ -43,6 +43,7 @@ struct ForwardOptions {
   std::uint16_t rx_fill =
       0;  ///< packets that the device holds for an RX queue at most; 0: as many as the ring takes
   std::uint16_t burst = 32;
+  std::uint32_t tx_retries = 0;   ///< --burst-tx-retry-num
   unsigned forwarding_cores = 0;  ///< 0: all but the main one
   std::uint32_t tx_first = 0;     ///< bursts to send before forwarding
   double stats_period_s = 0;      ///< 0: none

@@ -160,6 +160,7 @@ void Session::build_streams() {
       const auto peer = options_.peers.find(plan.tx_port);
       stream.peer = peer != options_.peers.end() ? peer->second : default_peer(plan.tx_port);
       stream.tx_length = options_.tx_length;
+      stream.tx_retries = options_.tx_retries;
       stream.tx_offloads = offloads_for(to.info());
     }
   }

@@ -53,7 +53,9 @@ std::size_t memory_bytes(const ForwardOptions& options, unsigned ports, std::uin
                                      std::size_t{options.tx_queues} * kQueue + kPort);
   const std::size_t packet =
       sizeof(mempool::Packet) + align_up<std::size_t>(options.buffer_length, kCacheLine) + kCacheLine;
-  return packets * packet + rings;
+  // The end of each hugepage may be left free (mempool/packet_layout.hpp), and a stride rounds up.
+  constexpr std::size_t kPage = 2UL << 20;
+  return packets * packet + (packets / (kPage / packet) + 1) * packet + rings;
 }
 
 }  // namespace spinring::testpmd

@@ -7,6 +7,7 @@ time, and the time that a cache line takes between the CPUs. Pairs in which that
     bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --pairs 10 --json out.json --svg out.svg
     bench/vhost/compare.py --build build --a dpdk --b dpdk            # the harness against itself
     bench/vhost/compare.py --build build --pairs 0 --instructions     # instructions a packet alone
+    bench/vhost/compare.py --build build --limit                      # and what a bare loop makes of the same rings
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=0.2)
     parser.add_argument("--cpus", type=numbers, default=[0, 1], help="of the back end and of the driver")
     parser.add_argument("--tolerance", type=float, default=1.5, help="largest over least cache-line time of a pair")
+    parser.add_argument("--limit", action="store_true", help="a third run beside each pair: the least that forwards on "
+                        "such rings, written by hand (bench/vhost/limit)")
     parser.add_argument("--instructions", action="store_true", help="count each driver's instructions a packet too")
     parser.add_argument("--steps", type=int, default=200000, help="instructions to step through")
     parser.add_argument("--nice", type=int, default=0, help="of both sides, such as -19 on a machine that is not idle")
@@ -93,20 +96,21 @@ def cases(options: argparse.Namespace) -> list[Case]:
         names, options.modes.split(","), options.rings, options.bursts, options.frames, options.queues)]
 
 
-def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, b) -> None:
+def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, b, limit) -> None:
     for number in range(options.pairs):
         with quiet_machine(options.lock, options.lock_patience):
             try:
-                pair = table.Pair(runs.measure(bench, row.case, a), runs.measure(bench, row.case, b))
+                pair = table.Pair(runs.measure(bench, row.case, a), runs.measure(bench, row.case, b),
+                                  runs.measure(bench, row.case, limit) if limit else None)
             except RunError as error:
                 row.failures.append(str(error))
                 print(f"{row.case.name}: {error}", file=sys.stderr)
                 continue
         row.pairs.append(pair)
-        print(f"{row.case.name} {number + 1}/{options.pairs}: {pair.a.mpps:.2f} {pair.b.mpps:.2f} Mpps, line "
+        print(f"{row.case.name} {number + 1}/{options.pairs}: {' '.join(f'{run.mpps:.2f}' for run in pair.runs())} Mpps, line "
               f"{' '.join(f'{distance:.0f}' for distance in pair.distances())} ns", file=sys.stderr, flush=True)
     if options.instructions:
-        for driver in {a.label: a, b.label: b}.values():
+        for driver in {driver.label: driver for driver in (a, b, limit) if driver}.values():
             with quiet_machine(options.lock, options.lock_patience):
                 try:
                     row.instructions[driver.label] = runs.count_instructions(bench, row.case, driver, options.steps)
@@ -134,12 +138,15 @@ def main() -> int:
     labels = (options.a, options.b if options.b != options.a else f"{options.b} again")
     a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build)
     b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build)
+    limit = drivers.make("limit", "limit", None, options.build) if options.limit else None
     rows: list[table.Row] = []
     for case in cases(options):
         rows.append(table.Row(case, options.tolerance))
-        run_case(bench, options, rows[-1], a, b)
+        run_case(bench, options, rows[-1], a, b, limit)
         write(options, rows, labels)
     print(table.text(rows, labels))
+    if limit:
+        print(table.limit_text(rows, labels))
     return 1 if any(row.failures or (options.pairs and not row.kept()) for row in rows) else 0
 
 

@@ -14,7 +14,7 @@ namespace spinring::bench::vhost {
 namespace {
 
 constexpr int kIdleWait = 10;           ///< ms asleep between looks while no queue runs
-constexpr double kDrainSeconds = 0.05;  ///< for frames on their way when a sequence run ends
+constexpr double kDrainSeconds = 0.5;  ///< for frames on their way when a run ends, unless all have come
 constexpr double kPatienceSeconds = 2e-3;
 constexpr double kUnlimitedSeconds = 120.0;  ///< slices kept of a run without end
 
@@ -146,8 +146,10 @@ Result<Ending> Server::serve(Channel& channel, const std::atomic<bool>& interrup
 
 void Server::drain() noexcept {
   backend_.traffic().stop_giving();
+  const TrafficCounters& counters = backend_.traffic().counters();
+  const bool returns = options_.backend.traffic.receive && options_.backend.traffic.transmit;
   const Deadline deadline(seconds(kDrainSeconds));
-  while (!deadline.passed()) backend_.pass(read_tsc());
+  while (returns && counters.transmitted < counters.received && !deadline.passed()) backend_.pass(read_tsc());
   publish();
 }
 

@@ -25,12 +25,13 @@ constexpr std::byte kNoAnswer{0xFF};
 ControlQueue::Ring ControlQueue::make_ring(FeatureSet negotiated, mempool::DmaBlock block,
                                            std::uint16_t size) {
   const bool in_order = negotiated.has(Feature::kInOrder);
+  const NotifyRules notify = notify_rules(negotiated);
   if (negotiated.has(Feature::kRingPacked)) {
-    if (in_order) return Packed<true>(std::move(block), size);
-    return Packed<false>(std::move(block), size);
+    if (in_order) return Packed<true>(std::move(block), size, notify);
+    return Packed<false>(std::move(block), size, notify);
   }
-  if (in_order) return Split<true>(std::move(block), size);
-  return Split<false>(std::move(block), size);
+  if (in_order) return Split<true>(std::move(block), size, notify);
+  return Split<false>(std::move(block), size, notify);
 }
 
 Result<ControlQueue> ControlQueue::create(mempool::Memory& memory, const DmaTable& table,
@@ -84,14 +85,13 @@ void ControlQueue::post(std::size_t data_bytes, std::size_t reply_bytes) {
   pieces[used++] = {start + kAnswerOffset, 1, kDescWrite};
   if (reply_bytes != 0)
     pieces[used++] = {start + kReplyOffset, static_cast<std::uint32_t>(reply_bytes), kDescWrite};
-  const bool notify = std::visit(
+  std::visit(
       [&](auto& ring) {
         ring.post_chain(*buffer_.data(), std::span<const Piece>(pieces).first(used));
         ring.publish();
-        return ring.must_notify();
+        if (ring.must_notify()) doorbell_.ring(ring.doorbell(index_));
       },
       ring_);
-  if (notify) doorbell_.ring(index_);
 }
 
 std::uint16_t ControlQueue::await_answer() {

@@ -7,7 +7,7 @@ namespace spinring::pmd::virtio {
 
 std::string to_string(FeatureSet features) {
   using enum Feature;
-  static constexpr std::array<std::pair<Feature, const char*>, 32> kNames{
+  static constexpr std::array<std::pair<Feature, const char*>, 34> kNames{
       {{kChecksum, "CSUM"},
        {kGuestChecksum, "GUEST_CSUM"},
        {kControlGuestOffloads, "CTRL_GUEST_OFFLOADS"},
@@ -25,11 +25,13 @@ std::string to_string(FeatureSet features) {
        {kGuestAnnounce, "GUEST_ANNOUNCE"},
        {kMultiQueue, "MQ"},
        {kControlMac, "CTRL_MAC_ADDR"},
+       {kEventIndex, "EVENT_IDX"},
        {kVersion1, "VERSION_1"},
        {kAccessPlatform, "ACCESS_PLATFORM"},
        {kRingPacked, "RING_PACKED"},
        {kInOrder, "IN_ORDER"},
        {kOrderPlatform, "ORDER_PLATFORM"},
+       {kNotificationData, "NOTIFICATION_DATA"},
        {kRingReset, "RING_RESET"},
        {kDeviceStats, "DEVICE_STATS"},
        {kQueueCoalescing, "VQ_NOTF_COAL"},

@@ -26,11 +26,13 @@ enum class Feature : std::uint64_t {
   kGuestAnnounce = 1ULL << 21,
   kMultiQueue = 1ULL << 22,
   kControlMac = 1ULL << 23,
+  kEventIndex = 1ULL << 29,
   kVersion1 = 1ULL << 32,
   kAccessPlatform = 1ULL << 33,
   kRingPacked = 1ULL << 34,
   kInOrder = 1ULL << 35,
   kOrderPlatform = 1ULL << 36,
+  kNotificationData = 1ULL << 38,
   kRingReset = 1ULL << 40,
   kDeviceStats = 1ULL << 50,       ///< virtio 1.4
   kQueueCoalescing = 1ULL << 52,   ///< VIRTIO_NET_F_VQ_NOTF_COAL, virtio 1.3
@@ -131,11 +133,13 @@ struct Wishes {
                          .with(kMergeableRx)
                          .with(kStatus)
                          .with(kControlQueue)
+                         .with(kEventIndex)
                          .with(kVersion1)
                          .with(kAccessPlatform)
                          .with(kRingPacked)
                          .with(kInOrder)
                          .with(kOrderPlatform)
+                         .with(kNotificationData)
                          .with(kRingReset)
                          .with(kSpeedDuplex);
   if (offered.has(kControlQueue)) {

@@ -13,6 +13,7 @@
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
 #include "mempool/memory.hpp"
+#include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/ring_layout.hpp"
 #include "pmd/virtio/transport.hpp"
@@ -30,7 +31,7 @@ class PackedRing {
   using Layout = PackedLayout;
 
   /// `block` holds Layout::bytes(size) zeroed bytes, aligned to a cache line; `size` is a power of two.
-  PackedRing(mempool::DmaBlock block, std::uint16_t size)
+  PackedRing(mempool::DmaBlock block, std::uint16_t size, NotifyRules notify)
       : descriptors_(reinterpret_cast<PackedDescriptor*>(block.data())),
         driver_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::driver(size))),
         device_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::device(size))),
@@ -38,8 +39,9 @@ class PackedRing {
         pages_(size),
         book_(pages_, size),
         writer_{.ring = descriptors_},
+        notify_(notify),
         block_(std::move(block)) {
-    store_relaxed(driver_->flags, kEventDisable);
+    store_relaxed(driver_->raw, EventWish{0, kEventDisable}.pack());
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return book_.size(); }
@@ -91,23 +93,25 @@ class PackedRing {
   /// looks at the ring once more.
   [[nodiscard]] bool must_notify() noexcept {
     full_fence();
-    notified_ = writer_.index;
-    return (load_relaxed(device_->flags) & kEventFlagsMask) != kEventDisable;
+    const bool asked = device_asks();
+    told_.set(writer_.index);
+    return asked;
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (notified_ == writer_.index || (load_relaxed(device_->flags) & kEventFlagsMask) == kEventDisable)
-      return false;
-    notified_ = writer_.index;
+    if (told_.all(writer_.index) || !device_asks()) return false;
+    told_.set(writer_.index);
     return true;
   }
-  /// What the doorbell is to say behind the queue's number when notifications carry data (2.8.19): offset and
-  /// wrap counter.
-  [[nodiscard]] std::uint16_t notification_data() const noexcept {
-    return static_cast<std::uint16_t>(ring_slot(writer_.index, book_.mask()) |
-                                      (wrap_at(writer_.index) ? 0x8000U : 0U));
+  /// What the doorbell says: the queue's number, and with data (2.9) the offset and wrap counter of what is
+  /// made available next.
+  [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
+    if (!notify_.with_data) return queue;
+    return queue | std::uint32_t{ring_slot(writer_.index, book_.mask())} << 16 |
+           (wrap_at(writer_.index) ? kDoorbellWrap : 0U);
   }
+  [[nodiscard]] NotifyRules notify_rules() const noexcept { return notify_; }
 
   // --- Completions
 
@@ -118,7 +122,7 @@ class PackedRing {
   /// the device's release of them.
   template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
-    if (broken_) [[unlikely]]
+    if (refused(broken_)) [[unlikely]]
       return kBroken;
     const auto count = std::min(most, book_.held());
     show_ahead(count, show);
@@ -147,6 +151,8 @@ class PackedRing {
   static constexpr std::uint16_t kRun = kCacheLine / sizeof(PackedDescriptor);
   /// RX in order: an id is the slot of the buffer's first descriptor, and what it offered may be asked for.
   static constexpr bool kKeepsLengths = F.in_order && !F.chains;
+  static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
+  static constexpr std::uint16_t kEventWrap = 1U << 15;
   static constexpr unsigned kFlagsShift = 48;  ///< PackedTail::flags, in a tail
   static constexpr unsigned kIdShift = 32;     ///< PackedTail::id
   static constexpr std::uint64_t kIdBits = std::uint64_t{0xFFFF} << kIdShift;
@@ -223,6 +229,16 @@ class PackedRing {
     writer.advance(kRun, book.mask());
     return true;
   }
+  /// Whether the device asks to be told of something between told_ and what is published.
+  [[nodiscard]] bool device_asks() noexcept {
+    const EventWish wish = EventWish::unpack(load_relaxed(device_->raw));
+    if (!notify_.event_index || wish.flags != kEventPosition) return wish.flags != kEventDisable;
+    // Its wrap counter is the bit above the slot's, inverted: see wrap_at().
+    const bool wrap = (wish.offset_wrap & kEventWrap) != 0;
+    const auto event = static_cast<std::uint16_t>((wish.offset_wrap & book_.mask()) | (wrap ? 0 : size()));
+    return told_.passed(event, 2U * size(), writer_.index, size());
+  }
+
   [[nodiscard]] static std::uint64_t tail_of(std::uint32_t length, std::uint16_t id,
                                              std::uint16_t flags) noexcept {
     return PackedTail{length, id, flags}.pack();
@@ -360,7 +376,7 @@ class PackedRing {
     if (!tail.used(wrap_at(at.index))) return Step::kNone;
     std::uint16_t descriptors = 0;
     Packet* const packet = at.book.claim(tail.id, descriptors);
-    if (packet == nullptr) [[unlikely]] {
+    if (refused(packet == nullptr)) [[unlikely]] {
       bad_completions_.add(1);
       broken_ = F.chains;  // how many descriptors it stands for is told by the id alone
       if (broken_) return Step::kNone;
@@ -431,7 +447,8 @@ class PackedRing {
   std::uint16_t used_index_ = 0;  ///< free-running: where the next used descriptor will be
   std::uint16_t shown_ = 0;       ///< completions shown
   Batch batch_;
-  std::uint16_t notified_ = 0;  ///< the writer's position when the device was last told, or did not ask
+  NotifyRules notify_;
+  Told told_;  ///< of the writer's position
   bool broken_ = false;
   Counter bad_completions_;
   mempool::DmaBlock block_;

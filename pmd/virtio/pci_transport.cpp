@@ -182,6 +182,7 @@ Result<void> PciTransport::accept_features(FeatureSet features) {
                 fmt::format("virtio feature negotiation: the device rejects {}", to_string(features)),
                 name());
   }
+  with_data_ = features.has(Feature::kNotificationData);
   return {};
 }
 
@@ -202,16 +203,18 @@ Result<Doorbell> PciTransport::enable_queue(std::uint16_t index, std::uint16_t s
   write_common64(common::kQueueDriver, to_u64(addresses.driver));
   write_common64(common::kQueueDevice, to_u64(addresses.device));
 
-  // 4.1.4.4: the doorbell lies at notify_off * multiplier in the notification structure.
+  // 4.1.4.4: the doorbell lies at notify_off * multiplier in the notification structure. 4.1.5.2: it is as
+  // wide as what it says.
+  const unsigned width = with_data_ ? 4 : 2;
   const std::uint64_t offset = std::uint64_t{get<common::QueueNotifyOff>().raw} * notify_multiplier_;
-  if (offset + 2 > notify_.length) {
+  if (offset + width > notify_.length) {
     return fail(
         Errc::kBadDevice,
         fmt::format("queue {}: its doorbell at {:#x} lies outside the notification structure of {:#x} bytes",
                     index, offset, notify_.length),
         name());
   }
-  auto doorbell = function_->doorbell(notify_.bar, notify_.offset + offset, 16);
+  auto doorbell = function_->doorbell(notify_.bar, notify_.offset + offset, 8 * width);
   if (!doorbell) return doorbell;
   set(common::QueueEnable{1});
   return doorbell;

@@ -88,7 +88,8 @@ class PciTransport final : public Transport {
   Structure isr_;
   Structure device_;
   std::uint32_t notify_multiplier_ = 0;
-  unsigned vectors_ = 0;  ///< interrupts armed; 0: the bus delivers none
+  bool with_data_ = false;  ///< NOTIFICATION_DATA was negotiated
+  unsigned vectors_ = 0;    ///< interrupts armed; 0: the bus delivers none
 };
 
 }  // namespace spinring::pmd::virtio

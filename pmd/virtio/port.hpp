@@ -213,7 +213,8 @@ class VirtioPort final
                                index,
                                &device_->dma(),
                                config.cache,
-                               header_rules(device_->negotiated())};
+                               header_rules(device_->negotiated()),
+                               notify_rules(device_->negotiated())};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {

@@ -27,6 +27,7 @@ struct QueueParts {
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
   HeaderRules rules{};                       ///< what headers may say
+  NotifyRules notify{};
 };
 
 /// A queue's ring: packed or split.
@@ -77,7 +78,7 @@ class Queue : public Control {
   using Packet = typename Packets::Packet;
 
   explicit Queue(QueueParts<Packets>&& parts)
-      : ring_(std::move(parts.memory), parts.size),
+      : ring_(std::move(parts.memory), parts.size, parts.notify),
         cache_(parts.cache),
         table_(parts.table),
         index_(parts.index),
@@ -93,7 +94,7 @@ class Queue : public Control {
     ring_doorbell();
   }
   void renew(mempool::DmaBlock memory) override {
-    Ring fresh(std::move(memory), ring_.size());
+    Ring fresh(std::move(memory), ring_.size(), ring_.notify_rules());
     past_bad_completions_.add(ring_.bad_completions());
     std::destroy_at(&ring_);
     std::construct_at(&ring_, std::move(fresh));
@@ -108,7 +109,7 @@ class Queue : public Control {
   static constexpr std::uint16_t kHarvest = 64;
 
   void free_chain(Packet* head) noexcept { pmd::free_chain<Packets>(*cache_, head); }
-  void ring_doorbell() noexcept { doorbell_.ring(index_); }
+  void ring_doorbell() noexcept { doorbell_.ring(ring_.doorbell(index_)); }
 
   Ring ring_;
   typename Packets::Cache* cache_;

@@ -12,6 +12,7 @@
 #include "base/dma.hpp"
 #include "base/ring_index.hpp"
 #include "base/word_run.hpp"
+#include "pmd/virtio/checks.hpp"
 
 namespace spinring::pmd::virtio {
 
@@ -114,7 +115,9 @@ class RingBook {
   }
   [[nodiscard]] bool is_free(std::uint16_t id) const noexcept { return packets_[id] == nullptr; }
   /// The packet behind an id, or nullptr; nothing is believed of the id but that it names a slot.
-  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept { return packets_[id & mask_]; }
+  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept {
+    return packets_[kChecksDevice ? id & mask_ : id];
+  }
   /// Shows the packets behind kRun ids from `first` on; false: they do not lie in a row.
   template <class Show>
   [[nodiscard]] bool show_run(std::uint32_t first, Show& show) const noexcept {
@@ -165,13 +168,13 @@ class RingBook {
   /// The packet behind an id that the device wrote, which is the caller's again; nullptr if it may not name
   /// that id now. `descriptors`: of its buffer.
   [[nodiscard]] Packet* claim(std::uint32_t id, std::uint16_t& descriptors) noexcept {
-    if (id > mask_) [[unlikely]]
+    if (refused(id > mask_)) [[unlikely]]
       return nullptr;
     if constexpr (F.chains) {
-      if (descriptors_[id] == 0) [[unlikely]]
+      if (refused(descriptors_[id] == 0)) [[unlikely]]
         return nullptr;
     }
-    if (packets_[id] == nullptr) [[unlikely]]
+    if (refused(packets_[id] == nullptr)) [[unlikely]]
       return nullptr;
     return leave(static_cast<std::uint16_t>(id), descriptors);
   }

@@ -16,9 +16,14 @@ struct SplitLayout {
     return align_up(sizeof(Descriptor) * size, kCacheLine);
   }
   static constexpr std::size_t used(std::uint16_t size) noexcept {
-    return align_up(avail(size) + sizeof(AvailHead) + sizeof(Le16) * size, kCacheLine);
+    return align_up(used_event(size) + sizeof(Le16), kCacheLine);
   }
-  static constexpr std::size_t bytes(std::uint16_t size) noexcept {
+  static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
+  /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
+  static constexpr std::size_t used_event(std::uint16_t size) noexcept {
+    return avail(size) + sizeof(AvailHead) + sizeof(Le16) * size;
+  }
+  static constexpr std::size_t avail_event(std::uint16_t size) noexcept {
     return used(size) + sizeof(UsedHead) + sizeof(UsedElement) * size;
   }
 };

@@ -167,7 +167,7 @@ class RxQueue final
   /// length; the packet is freed.
   [[nodiscard]] bool accept(Packet& packet, std::uint32_t length, std::uint32_t minimum,
                             std::uint32_t skip) noexcept {
-    if (length < minimum || length > writable<Packets>(packet)) [[unlikely]] {
+    if (refused(length < minimum || length > writable<Packets>(packet))) [[unlikely]] {
       bad_lengths_.add(1);
       Packet* const bad = &packet;
       this->cache_->put({&bad, 1});

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <memory>
@@ -15,6 +14,8 @@
 #include "base/shared.hpp"
 #include "base/word_pair.hpp"
 #include "mempool/memory.hpp"
+#include "pmd/virtio/id_hints.hpp"
+#include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/ring_layout.hpp"
 #include "pmd/virtio/transport.hpp"
@@ -32,19 +33,23 @@ class SplitRing {
   using Layout = SplitLayout;
 
   /// `block` holds Layout::bytes(size) zeroed bytes, aligned to a cache line; `size` is a power of two.
-  SplitRing(mempool::DmaBlock block, std::uint16_t size)
+  SplitRing(mempool::DmaBlock block, std::uint16_t size, NotifyRules notify)
       : descriptors_(reinterpret_cast<Descriptor*>(block.data())),
         avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
         written_(std::make_unique<std::uint64_t[]>(size)),
         rests_(F.chains ? std::make_unique<std::uint64_t[]>(size) : nullptr),
         offered_(std::make_unique<std::uint16_t[]>(size)),
-        hints_(F.in_order ? nullptr : std::make_unique<std::uint16_t[]>(kHintsPerEntry * size)),
-        hint_mask_(kHintsPerEntry * size - 1),
+        hints_(F.in_order ? std::uint16_t{0} : size),
         pages_(size),
         book_(pages_, size),
+        notify_(notify),
         block_(std::move(block)) {
-    store_relaxed(avail_->flags, kAvailNoInterrupt);
+    if (notify_.event_index) {
+      keep_quiet();
+    } else {
+      store_relaxed(avail_->flags, kAvailNoInterrupt);
+    }
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return book_.size(); }
@@ -121,18 +126,22 @@ class SplitRing {
   /// the flag is read; pairs with the device, which sets the flag and then looks at the index once more.
   [[nodiscard]] bool must_notify() noexcept {
     full_fence();
-    notified_ = avail_index_;
-    return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
+    const bool asked = device_asks();
+    told_.set(avail_index_);
+    return asked;
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (notified_ == avail_index_ || (load_relaxed(used_->flags) & kUsedNoNotify) != 0) return false;
-    notified_ = avail_index_;
+    if (told_.all(avail_index_) || !device_asks()) return false;
+    told_.set(avail_index_);
     return true;
   }
-  /// What the doorbell is to say behind the queue's number when notifications carry data (2.7.23).
-  [[nodiscard]] std::uint16_t notification_data() const noexcept { return avail_index_; }
+  /// What the doorbell says: the queue's number, and with data (2.9) the available index.
+  [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
+    return queue | (notify_.with_data ? std::uint32_t{avail_index_} << 16 : 0);
+  }
+  [[nodiscard]] NotifyRules notify_rules() const noexcept { return notify_; }
 
   // --- Completions
 
@@ -145,7 +154,7 @@ class SplitRing {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
       seen_index_ = load_acquire(used_->index);
-      if (waiting() > size() - book_.free()) [[unlikely]] {
+      if (refused(waiting() > size() - book_.free())) [[unlikely]] {
         seen_index_ = used_index_;
         return kBroken;
       }
@@ -171,12 +180,27 @@ class SplitRing {
   }
 
  private:
-  static constexpr std::uint32_t kHintsPerEntry = 4;
-  /// Buffers are at least this far apart, as a rule; it decides only how well hints are told apart.
-  static constexpr unsigned kHintShift = 11;
+  /// Positions after which keep_quiet() is due: with a ring more, still less than 65536.
+  static constexpr std::uint16_t kQuietFor = 16384;
   static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
 
   using Book = RingBook<Packet, F>;
+
+  /// Whether the device asks to be told of something between told_ and what is published.
+  [[nodiscard]] bool device_asks() noexcept {
+    if (!notify_.event_index) return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
+    if (ring_distance(used_index_, quiet_from_) >= kQuietFor) [[unlikely]]
+      keep_quiet();
+    const auto& event = *reinterpret_cast<const Le16*>(block_.data() + SplitLayout::avail_event(size()));
+    return told_.passed(load_relaxed(event), 1U << 16, avail_index_, size());
+  }
+  /// 2.7.7.1: with events the driver cannot say that it wants none, only that it waits for one which was long
+  /// ago: it comes again after 65536 entries, so that is said anew before.
+  void keep_quiet() noexcept {
+    quiet_from_ = used_index_;
+    store_relaxed(*reinterpret_cast<Le16*>(block_.data() + SplitLayout::used_event(size())),
+                  static_cast<std::uint16_t>(used_index_ - 1));
+  }
 
   [[nodiscard]] Le16* avail_ring() noexcept { return reinterpret_cast<Le16*>(avail_ + 1); }
   [[nodiscard]] static const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
@@ -187,8 +211,7 @@ class SplitRing {
   struct Offering {
     Book book;
     std::uint16_t index;  ///< of the available ring
-    std::uint16_t next;   ///< in order: the next descriptor to fill; else the one that is likely to name the
-                          ///< next buffer: they come in the order of before
+    std::uint16_t next;   ///< in order: the next descriptor to fill
   };
   [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_, next_descriptor_}; }
   void end(const Offering& to) noexcept {
@@ -201,7 +224,8 @@ class SplitRing {
   /// of the ring is written. False: they are not, and nothing was done.
   template <class Runs>
   [[nodiscard]] bool post_known_run(Offering& to, Packet* const* packets) noexcept requires(!F.chains) {
-    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hint(packets[0]);
+    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask())
+                                           : hints_.of(reinterpret_cast<std::uintptr_t>(packets[0]));
     return offers_run(to, first) &&
            Runs::template same<Book::kRun>(&written_[first], reinterpret_cast<const RunWord*>(packets)) &&
            end_run<Runs>(to, first, packets);
@@ -209,7 +233,7 @@ class SplitRing {
   template <class Runs>
   [[nodiscard]] bool post_known_run(Offering& to, const PostingRun<Packet, Book::kRun>& run) noexcept
       requires(F.chains) {
-    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hint(run.addresses[0]);
+    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hints_.of(run.addresses[0]);
     return offers_run(to, first) && Runs::template same<Book::kRun>(&written_[first], run.addresses.data()) &&
            Runs::template same<Book::kRun>(&rests_[first], run.lengths.data()) &&
            end_run<Runs>(to, first, run.packets.data());
@@ -218,15 +242,13 @@ class SplitRing {
   [[nodiscard]] bool offers_run(const Offering& to, std::uint16_t first) const noexcept {
     const std::uint16_t slot = ring_slot(to.index, to.book.mask());
     if (std::uint32_t{std::max(first, slot)} + Book::kRun > to.book.size()) return false;
-    using Ids = std::uint16_t __attribute__((vector_size(16)));
-    const Ids ids = Ids{0, 1, 2, 3, 4, 5, 6, 7} + first;
-    return !any_bit(load_pair(offered_.get() + slot) ^ std::bit_cast<WordPair>(ids));
+    return counts_up_8(offered_.get() + slot, first);
   }
   template <class Runs>
   [[nodiscard]] static bool end_run(Offering& to, std::uint16_t first, Packet* const* packets) noexcept {
     if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
     to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
-    to.next = static_cast<std::uint16_t>(F.in_order ? to.next + Book::kRun : first + Book::kRun);
+    if constexpr (F.in_order) to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
     return true;
   }
   template <class ExtentOf>
@@ -247,25 +269,11 @@ class SplitRing {
     if constexpr (F.in_order) {
       return next_id(to);
     } else {
-      if constexpr (F.chains) {
-        const std::uint16_t likely = ring_slot(to.next, to.book.mask());
-        if (written_[likely] == address && to.book.is_free(likely)) {
-          ++to.next;
-          return likely;
-        }
-      }
-      std::uint16_t& id = hint(address);
+      std::uint16_t& id = hints_.of(address);
       if (!to.book.is_free(id)) [[unlikely]]
         id = to.book.any_free();
-      to.next = static_cast<std::uint16_t>(id + 1);
       return id;
     }
-  }
-  [[nodiscard]] std::uint16_t& hint(std::uint64_t address) noexcept {
-    return hints_[(address >> kHintShift) & hint_mask_];
-  }
-  [[nodiscard]] std::uint16_t& hint(const Packet* packet) noexcept {
-    return hint(reinterpret_cast<std::uintptr_t>(packet));
   }
   [[nodiscard]] static std::uint16_t next_id(Offering& to) noexcept {
     if constexpr (F.in_order) return ring_slot(to.next++, to.book.mask());
@@ -302,13 +310,13 @@ class SplitRing {
       const std::uint16_t slot = ring_slot(static_cast<std::uint16_t>(avail_index_ - back), book_.mask());
       const std::uint16_t id = offered_[slot];
       if (!held(id)) continue;
-      hints_[listed++] = id;
+      hints_.list()[listed++] = id;
       rests_[id] = kListed;
     }
     for (std::uint32_t id = 0; id < size(); ++id) {
       if (held(static_cast<std::uint16_t>(id))) take(book_.leave(static_cast<std::uint16_t>(id)));
     }
-    while (listed > 0) take(book_.leave(hints_[--listed]));
+    while (listed > 0) take(book_.leave(hints_.list()[--listed]));
   }
 
   /// The links are the driver's own copies: what stands in the table is the device's to read, not ours to
@@ -429,7 +437,7 @@ class SplitRing {
     } else {
       const std::uint32_t id = load_relaxed(element.id);
       Packet* const packet = at.book.claim(id, descriptors);
-      if (packet == nullptr) [[unlikely]] {
+      if (refused(packet == nullptr)) [[unlikely]] {
         ++at.bad;
         return;
       }
@@ -470,15 +478,16 @@ class SplitRing {
   std::unique_ptr<std::uint64_t[]> rests_;  ///< with chains, by id: the same of length, flags and next
   std::unique_ptr<std::uint16_t[]>
       offered_;  ///< by slot: the available ring's entry (zero at first, as the ring)
-  std::unique_ptr<std::uint16_t[]> hints_;  ///< by address: the id that the buffer there had last
-  std::uint32_t hint_mask_;
+  IdHints hints_;
   typename Book::Pages pages_;
   Book book_;
+  NotifyRules notify_;
   std::uint16_t avail_index_ = 0;
   std::uint16_t used_index_ = 0;   ///< completions taken
   std::uint16_t seen_index_ = 0;   ///< the device's index as last read: at most the ring ahead of used_index_
   std::uint16_t shown_index_ = 0;  ///< completions shown
-  std::uint16_t notified_ = 0;     ///< avail_index_ when the device was last told, or did not ask
+  std::uint16_t quiet_from_ = 0;   ///< used_index_ when keep_quiet() was called
+  Told told_;                      ///< of avail_index_
   std::uint16_t next_descriptor_ = 0;  ///< Offering::next
   std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
   Batch batch_;

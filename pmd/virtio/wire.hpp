@@ -78,14 +78,25 @@ constexpr bool PackedTail::used(bool wrap) const noexcept {
   return (flags & (kPackedAvail | kPackedUsed)) == (wrap ? kPackedAvail | kPackedUsed : 0);
 }
 
-/// 2.8.14 Event suppression structure, one of the driver's and one of the device's.
+/// 2.8.14 Event suppression structure, one of the driver's and one of the device's: read and written whole.
 struct EventSuppression {
-  Le16 offset_wrap;
-  Le16 flags;
+  Le32 raw;
 };
-inline constexpr std::uint16_t kEventDisable = 1;  ///< RING_EVENT_FLAGS_DISABLE
-inline constexpr std::uint16_t kEventFlagsMask = 3;
 static_assert(sizeof(EventSuppression) == 4);
+inline constexpr std::uint16_t kEventDisable = 1;   ///< RING_EVENT_FLAGS_DISABLE
+inline constexpr std::uint16_t kEventPosition = 2;  ///< RING_EVENT_FLAGS_DESC, with VIRTIO_F_EVENT_IDX
+/// What it says: where in the ring an event is wanted, its wrap counter in the high bit; and whether.
+struct EventWish {
+  std::uint16_t offset_wrap;
+  std::uint16_t flags;
+
+  [[nodiscard]] constexpr std::uint32_t pack() const noexcept {
+    return offset_wrap | std::uint32_t{flags} << 16;
+  }
+  [[nodiscard]] static constexpr EventWish unpack(std::uint32_t raw) noexcept {
+    return {static_cast<std::uint16_t>(raw), static_cast<std::uint16_t>(raw >> 16 & 3)};
+  }
+};
 
 /// 2.7: queue sizes are powers of two up to this.
 inline constexpr std::uint16_t kMaxQueueSize = 32768;

@@ -58,11 +58,22 @@ TEST(VirtioInfo, ALeanDeviceIsDrivenAllTheSame) {
   for (const std::string& properties :
        {std::string(",status=off"), std::string(",ctrl_vq=off"), std::string(",ctrl_rx=off"), lean,
         lean + ",event_idx=off,indirect_desc=off", std::string(",packed=on"), std::string(",in_order=on"),
+        std::string(",packed=on,event_idx=off"), std::string(",in_order=on,event_idx=off"),
         std::string(",iommu_platform=on"), std::string(",mq=on")}) {
     SCOPED_TRACE(properties);
     Lab lab({.properties = properties});
     lab.start();
     EXPECT_TRUE(lab.port->link().up);
+    lab.expect_traffic();
+    lab.stop();
+  }
+}
+
+TEST(VirtioInfo, TransitionalDevicesAreDrivenInTheirModernMode) {
+  for (const char* model : {"virtio-net-pci-transitional", "virtio-net-pci-non-transitional"}) {
+    SCOPED_TRACE(model);
+    Lab lab({.model = model});
+    lab.start();
     lab.expect_traffic();
     lab.stop();
   }

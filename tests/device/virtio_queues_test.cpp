@@ -168,6 +168,42 @@ TEST_P(Queues, AThreadForEachQueueEchoesAll) {
 INSTANTIATE_TEST_SUITE_P(Virtio, Queues, testing::Values(1U, 2U, 3U, 4U),
                          [](const auto& test) { return std::to_string(test.param); });
 
+TEST(Queues, OneHundredAndTwentyEightPairs) {
+  constexpr std::uint16_t kPairs = 128;
+  LabConfig config = tap_config(kPairs);
+  config.packets = 5000;
+  config.buffer_length = 1024;
+  Lab lab(config);
+  const TapPeer peer;
+  EXPECT_EQ(lab.port->info().max_rx_queues, kPairs);
+  lab.start({.queues = kPairs, .rx_ring = 16, .tx_ring = 16, .mtu = 800});
+  for (std::uint16_t queue = 0; queue < kPairs; ++queue) {
+    const Frame frame = flow_frame(queue, queue);
+    lab.send({frame}, 32, queue);
+    ASSERT_EQ(next_of(peer, Deadline(kPatience)), frame) << "queue " << queue;
+  }
+  // Twice as many flows as queues: by which queue each comes is the tap's choice, but not all by a few.
+  constexpr std::uint16_t kFlows = 2 * kPairs;
+  std::set<std::uint32_t> numbers;
+  std::set<std::uint16_t> used;
+  for (std::uint16_t flow = 0; flow < kFlows; ++flow) peer.send(flow_frame(flow, flow));
+  const Deadline deadline(kPatience);
+  while (numbers.size() < kFlows && !deadline.passed()) {
+    for (std::uint16_t queue = 0; queue < kPairs; ++queue) {
+      for (const Frame& frame : lab.receive(32, 32, queue, 0s)) {
+        const std::optional<std::uint32_t> number = number_of(frame);
+        if (!number) continue;
+        EXPECT_EQ(frame, flow_frame(static_cast<std::uint16_t>(*number), *number));
+        EXPECT_TRUE(numbers.insert(*number).second) << "received twice";
+        used.insert(queue);
+      }
+    }
+  }
+  EXPECT_EQ(numbers.size(), kFlows);
+  EXPECT_GT(used.size(), kPairs / 4U);
+  lab.stop();
+}
+
 TEST(Queues, FewerThanTheDeviceHasMayBeUsed) {
   Lab lab(tap_config(4));
   const TapPeer peer;

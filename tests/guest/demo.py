@@ -3,53 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import scene
 import sriov
-import traffic
-import traffic_tcp
 from errors import HarnessError, Unavailable
 from forwarder import PROGRAM, Forwarder
 from harness import Report, install_signals
-from machine import MODELS, Guest, GuestConfig, Nic
-from namespaces import Host
-from wire import StreamPeer
+from load import Load
+from machine import MODELS, Guest, GuestConfig
 
-MACS = ("52:54:00:de:00:01", "52:54:00:de:00:02")  # of the NICs
-HOST_MACS = ("52:54:00:de:01:01", "52:54:00:de:01:02")  # of the two hosts, left and right
 DEADLINE = 600.0
-SOCKET_BYTES = 32 << 20
+LOAD = Load(probes=20, file_bytes=32 << 20, seconds=10)
 TABLE = ("port", "PCI address", "IOMMU group", "path", "rx packets", "tx packets", "drops", "rx/s", "cycles/packet")
 TCG_NOTE = ";\n  without KVM the guest's code is translated, so they are many times what a CPU takes"
 
 
-def plug(guest: Guest, nic: str) -> list[str]:
-    """PCI addresses of the two NICs. A virtual function receives what is for its own address alone, so each has that of
-    the host behind the other."""
-    if nic != "igbvf":
-        return [guest.pci_address(index) for index in range(2)]
-    return [sriov.PhysicalFunction(guest, index).create(mac) for index, mac in enumerate(reversed(HOST_MACS))]
-
-
-def boot(stack: ExitStack, report: Report, options: argparse.Namespace, nics: list[Nic]) -> tuple[Guest, Forwarder]:
+def boot(stack: ExitStack, report: Report, options: argparse.Namespace, between: scene.Scene) -> tuple[Guest, Forwarder]:
     """The guest, with the forwarder running on its two NICs."""
     programs = {PROGRAM: options.program} | (sriov.programs() if options.nic == "igbvf" else {})
-    config = GuestConfig(options.kernel, options.iommu, nics, programs)
+    config = GuestConfig(options.kernel, options.iommu, scene.nics(between, options.nic), programs)
     report.say(f"booting Linux {options.kernel} behind a virtual IOMMU ({options.iommu}), two {options.nic} NICs")
     guest = stack.enter_context(Guest(config, options.logs))
     report.say(f"the guest is up after {guest.boot_seconds:.1f} s under {guest.accelerator}: {guest.text('uname -r')}")
-    addresses = plug(guest, options.nic)
+    between.connect()
+    addresses = scene.plug(guest, options.nic)
     before = [guest.driver_of(address) or "none" for address in addresses]
-    forwarder = Forwarder(guest, addresses, mode="io", options="--stats-period=1")
+    forwarder = scene.forwarder(guest, options.nic, addresses, "--stats-period=1")
     forwarder.start()
     end = time.monotonic() + 30
     while any(guest.driver_of(address) != "vfio-pci" for address in addresses):
@@ -87,48 +74,15 @@ class Ticker(threading.Thread):
         self.join(60)
 
 
-def between_namespaces(stack: ExitStack, report: Report, options: argparse.Namespace) -> tuple[Guest, Forwarder]:
-    left = stack.enter_context(Host("spinring-left", "10.77.0.1", HOST_MACS[0]))
-    right = stack.enter_context(Host("spinring-right", "10.77.0.2", HOST_MACS[1]))
-    model = MODELS[options.nic]
-    guest, forwarder = boot(stack, report, options, [Nic(left.tap, MACS[0], model), Nic(right.tap, MACS[1], model)])
-    report.say(f"namespaces {left.name} ({left.address}) and {right.name} ({right.address}) have no other way to each other")
+def run(stack: ExitStack, report: Report, options: argparse.Namespace) -> tuple[Guest, Forwarder]:
+    (between,) = scene.build(stack, report, [""])
+    guest, forwarder = boot(stack, report, options, between)
     ticker = Ticker(report, forwarder, 2)
     ticker.start()
     try:
-        traffic_tcp.run_all(report, left, right)
+        between.run(report, LOAD, virtual_function=options.nic == "igbvf")
     finally:
         ticker.stop()
-    return guest, forwarder
-
-
-def between_sockets(stack: ExitStack, report: Report, options: argparse.Namespace) -> tuple[Guest, Forwarder]:
-    report.say("no root: the frames come from this script over unix sockets, not from network namespaces")
-    left, right = (stack.enter_context(closing(StreamPeer())) for _ in range(2))
-    model = MODELS[options.nic]
-    guest, forwarder = boot(stack, report, options, [Nic(left, MACS[0], model), Nic(right, MACS[1], model)])
-    left.accept()
-    right.accept()
-    to_left, to_right = (traffic.mac_bytes(mac) for mac in HOST_MACS)
-    traffic.wait_until_forwarding(left, right, 30, to_right)
-    probes = [traffic.Stream("echo", left, right, traffic.random_frames(20, 3, to_right)),
-              traffic.Stream("reply", right, left, traffic.random_frames(20, 4, to_left))]
-    seconds = traffic.exchange(probes, 60)
-    report.check(all(probe.done() for probe in probes), f"20 frames each way, 0 lost, in {seconds:.2f} s")
-    content = os.urandom(SOCKET_BYTES)
-    pieces = [content[at: at + 1486] for at in range(0, len(content), 1486)]
-    frames = [traffic.frame(to_left, to_right, len(piece).to_bytes(2, "big") + piece)
-              for piece in pieces]
-    sent, received = hashlib.sha256(content).hexdigest(), hashlib.sha256()
-
-    def take(frame: bytes) -> None:
-        length = int.from_bytes(frame[14:16], "big")
-        received.update(frame[16: 16 + length])
-
-    seconds = traffic.exchange([traffic.Stream("file", left, right, frames, on_frame=take)], 300)
-    report.check(received.hexdigest() == sent,
-                 f"a file of {SOCKET_BYTES >> 20} MiB in {len(frames)} frames, {seconds:.1f} s "
-                 f"({SOCKET_BYTES * 8 / seconds / 1e6:.0f} Mbit/s), SHA-256 {sent[:16]}... equal")
     return guest, forwarder
 
 
@@ -148,7 +102,7 @@ def print_table(statistics: dict[str, Any], accelerator: str) -> None:
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     print(f"\n  rx/s: mean over the {seconds:.1f} s of forwarding, pauses included. Drops: frames that found the other port's\n"
-          "  ring full; TCP sends faster and faster until that happens. Cycles: TSC ticks, in polls that had packets"
+          "  ring full for too long. Cycles: TSC ticks, in polls that had packets"
           f"{TCG_NOTE if accelerator == 'tcg' else ''}.\n")
 
 
@@ -165,8 +119,7 @@ def main() -> int:
     install_signals(DEADLINE)
     try:
         with ExitStack() as stack:
-            scene = between_namespaces if os.geteuid() == 0 else between_sockets
-            guest, forwarder = scene(stack, report, options)
+            guest, forwarder = run(stack, report, options)
             status = forwarder.signal("TERM")
             report.check(status == 0, "SIGTERM ends the forwarder with status 0")
             statistics = forwarder.statistics()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from errors import HarnessError, Unavailable
+from errors import EmulatorFailed, HarnessError, Unavailable
 from machine import MODELS, Iommu
 
 
@@ -74,7 +74,11 @@ def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 
     report = Report(f"{name} (kernel {arguments.kernel}, {arguments.iommu} IOMMU, {arguments.nic})")
     install_signals(deadline)
     try:
-        test(arguments, report)
+        try:
+            test(arguments, report)
+        except EmulatorFailed as error:
+            report.say(f"once more, as QEMU itself failed: {error}")
+            test(arguments, report)
     except Unavailable as reason:
         print(f"SKIP {report.name}: {reason}")
         sys.exit(77)

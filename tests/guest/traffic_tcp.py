@@ -11,18 +11,25 @@ from pathlib import Path
 
 from errors import HarnessError
 from harness import Report
-from namespaces import Host
+from load import Load
+from namespaces import Counters, Host
 
-PINGS = 20
-FILE_BYTES = 32 << 20
-IPERF_SECONDS = 10
 HTTP_PORT = 8080
 IPERF_PORT = 5201  # its default
 
 
-def ping(report: Report, left: Host, right: Host) -> None:
-    # The first one also resolves the neighbour; it may take as long as it likes within its deadline, not be lost.
-    text = left.run("ping", "-c", str(PINGS), "-i", "0.1", "-W", "5", right.address)
+def first_ping(report: Report, left: Host, right: Host) -> None:
+    """A NIC that was started a moment ago may not be receiving yet."""
+    end = time.monotonic() + 30
+    started = time.monotonic()
+    while not left.reaches(right):
+        if time.monotonic() > end:
+            raise HarnessError(f"{right.address} answers no ping after 30 s")
+    report.say(f"the first answer came after {time.monotonic() - started:.2f} s")
+
+
+def ping(report: Report, left: Host, right: Host, count: int) -> None:
+    text = left.run("ping", "-c", str(count), "-i", "0.1", "-W", "5", right.address)
     loss = re.search(r"(\d+) packets transmitted, (\d+) received.* ([\d.]+)% packet loss", text)
     times = re.search(r"= ([\d.]+)/([\d.]+)/([\d.]+)/", text)
     if not loss or not times:
@@ -32,35 +39,51 @@ def ping(report: Report, left: Host, right: Host) -> None:
                  f"round trip {times.group(1)}/{times.group(2)}/{times.group(3)} ms (min/avg/max)")
 
 
-def file_over_http(report: Report, left: Host, right: Host) -> None:
+def file_over_http(report: Report, left: Host, right: Host, size: int) -> None:
     with tempfile.TemporaryDirectory(prefix="spinring-http-") as name:
         folder = Path(name)
-        content = os.urandom(FILE_BYTES)
+        content = os.urandom(size)
         (folder / "file").write_bytes(content)
-        right.serve("python3", "-m", "http.server", str(HTTP_PORT), "--bind", right.address, folder=folder)
-        right.wait_for_listener(HTTP_PORT)
-        got = folder / "got"
-        started = time.monotonic()
-        left.run("curl", "-sS", "--fail", "--max-time", "120", "-o", str(got), f"http://{right.address}:{HTTP_PORT}/file", timeout=150)
-        took = time.monotonic() - started
+        with right.serving(HTTP_PORT, "python3", "-m", "http.server", str(HTTP_PORT), "--bind", right.address, folder=folder):
+            got = folder / "got"
+            started = time.monotonic()
+            left.run("curl", "-sS", "--fail", "--max-time", "120", "-o", str(got), f"http://{right.address}:{HTTP_PORT}/file",
+                     timeout=150)
+            took = time.monotonic() - started
         sent, received = (hashlib.sha256(data).hexdigest() for data in (content, got.read_bytes()))
-        report.check(sent == received, f"HTTP: {FILE_BYTES >> 20} MiB in {took:.1f} s "
-                                       f"({FILE_BYTES * 8 / took / 1e6:.0f} Mbit/s), SHA-256 {sent[:16]}... equal")
+        report.check(sent == received, f"HTTP: {size >> 20} MiB in {took:.1f} s "
+                                       f"({size * 8 / took / 1e6:.0f} Mbit/s), SHA-256 {sent[:16]}... equal")
 
 
-def iperf(report: Report, left: Host, right: Host) -> None:
-    right.serve("iperf3", "--server", "--bind", right.address, "--one-off")
-    right.wait_for_listener(IPERF_PORT)
-    result = left.json("iperf3", "--client", right.address, "--time", str(IPERF_SECONDS), "--json",
-                       timeout=IPERF_SECONDS + 30)
+def iperf(report: Report, left: Host, right: Host, seconds: int) -> None:
+    with right.serving(IPERF_PORT, "iperf3", "--server", "--bind", right.address, "--one-off"):
+        result = left.json("iperf3", "--client", right.address, "--time", str(seconds), "--json", timeout=seconds + 30)
     received = result["end"]["sum_received"]
     sent = result["end"]["sum_sent"]
     report.check(received["bits_per_second"] > 0,
-                 f"iperf3: {received['bits_per_second'] / 1e6:.0f} Mbit/s over {IPERF_SECONDS} s, "
+                 f"iperf3: {received['bits_per_second'] / 1e6:.0f} Mbit/s over {seconds} s, "
                  f"{sent['retransmits']} segments sent again")
 
 
-def run_all(report: Report, left: Host, right: Host) -> None:
-    ping(report, left, right)
-    file_over_http(report, left, right)
-    iperf(report, left, right)
+def nothing_lost(report: Report, hosts: tuple[Host, Host], before: list[Counters]) -> None:
+    """Each frame that QEMU took from one host came out at the other, and none was dropped before."""
+    end = time.monotonic() + 10  # a frame may be under way
+    while True:
+        now = [host.counters() for host in hosts]
+        sent = [after.sent - then.sent for after, then in zip(now, before)]
+        received = [after.received - then.received for after, then in zip(now, before)]
+        if sent == received[::-1] or time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    dropped = [host.dropped for host in now]
+    report.check(sent == received[::-1] and not any(dropped),
+                 f"no frame was lost: {sent} sent, {received} received, {dropped} dropped by the hosts (left, right)")
+
+
+def run_all(report: Report, left: Host, right: Host, load: Load) -> None:
+    first_ping(report, left, right)
+    before = [left.counters(), right.counters()]
+    ping(report, left, right, load.probes)
+    file_over_http(report, left, right, load.file_bytes)
+    iperf(report, left, right, load.seconds)
+    nothing_lost(report, (left, right), before)

@@ -75,6 +75,7 @@ void expect_negotiated(const VhostConfig& config, std::uint64_t features) {
   const auto has = [features](auto bit) { return (features >> bit & 1U) != 0; };
   EXPECT_TRUE(has(VIRTIO_F_VERSION_1));
   EXPECT_FALSE(has(VIRTIO_RING_F_INDIRECT_DESC));
+  EXPECT_TRUE(has(VIRTIO_RING_F_EVENT_IDX));
   EXPECT_EQ(has(VIRTIO_F_RING_PACKED), config.packed);
   EXPECT_EQ(has(kInOrder), config.in_order);
   EXPECT_EQ(has(VIRTIO_NET_F_MRG_RXBUF), config.mergeable);
@@ -122,7 +123,9 @@ TEST_P(Combination, MovesFramesByteForByte) {
     received += rx.packets;
     sent += tx.packets;
   }
-  EXPECT_EQ(rig.far->interrupts(), 0U) << "every queue is polled";
+  // Every queue is polled; but with EVENT_IDX DPDK's vhost makes one interrupt of each split ring at first,
+  // whatever the driver waits for.
+  EXPECT_LE(rig.far->interrupts(), config.packed ? 0U : 2U * config.queues);
   EXPECT_EQ(received, seed);
   EXPECT_EQ(sent, seed);
 }

@@ -53,6 +53,16 @@ void transform_all(E& engine, Packets packets) noexcept {
   for (mempool::Packet* const packet : packets) engine.transform(*packet);
 }
 
+/// Offers a full TX queue the rest of a burst until it has taken all or was asked often enough; returns how
+/// many of the burst it has taken by then.
+[[gnu::noinline]] inline std::uint16_t send_rest(Stream& stream, Packets packets,
+                                                 std::uint16_t sent) noexcept {
+  for (std::uint32_t left = stream.tx_retries; left != 0 && sent < packets.size(); --left) {
+    sent = static_cast<std::uint16_t>(sent + stream.tx.burst(packets.subspan(sent)));
+  }
+  return sent;
+}
+
 /// One poll of one stream: take a burst, transform it, send it; what the TX queue does not take is counted
 /// and freed. Returns the packets taken. `room` is the lcore's array of one burst.
 template <Engine E>
@@ -78,7 +88,11 @@ std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, 
   if constexpr (E::kSends) {
     // A full burst: the next poll comes at once, and may bring more.
     const pmd::More more = E::kReceives && count == room.size() ? pmd::More::kSoon : pmd::More::kNo;
-    const std::uint16_t sent = stream.tx.burst(packets, more);
+    std::uint16_t sent = stream.tx.burst(packets, more);
+    if constexpr (E::kReceives) {
+      if (sent < count) [[unlikely]]
+        sent = send_rest(stream, packets, sent);
+    }
     stream.counters.sent.add(sent);
     if (sent < count) [[unlikely]] {
       stream.counters.tx_dropped.add(static_cast<std::uint64_t>(count - sent));

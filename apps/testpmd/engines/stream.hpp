@@ -25,6 +25,7 @@ struct alignas(kCacheLine) Stream {
   pmd::AnyRxQueue<pmd::SpinringPackets> rx;
   pmd::AnyTxQueue<pmd::SpinringPackets> tx;
   std::uint32_t empty_polls = 0;  ///< in a row
+  std::uint32_t tx_retries = 0;   ///< times that a full TX queue is offered the rest of a burst again
   pmd::MacAddress source{};       ///< of the TX port
   pmd::MacAddress peer{};         ///< --eth-peer of the TX port
   std::uint16_t tx_length = 0;    ///< bytes of a frame that txonly makes

@@ -21,8 +21,16 @@ SPINRING = ("{build}/apps/testpmd/spinring-testpmd --lcores 0@{cpu},1@{cpu} "
             "--vdev virtio_user0,path={socket},queues={queues},queue_size={ring},packed={packed},"
             "mrg_rxbuf={mergeable},in_order={in_order} -- --forward-mode={mode} --burst={burst} --rxq={queues} "
             "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} --txpkts={txpkts} --json={json}")
+# No driver: the least that forwards on such a ring (bench/vhost/limit).
+LIMIT = ("{build}/bench/vhost/spinring-vhost-limit --cpu={cpu} --burst={burst} --json={json} "
+         "--vdev=virtio_user0,path={socket},queue_size={ring},packed={packed},mrg_rxbuf={mergeable},"
+         "in_order={in_order}")
+# The driver without its checks of what the device writes: what these cost.
+UNCHECKED = SPINRING.replace("apps/testpmd/spinring-testpmd", "bench/vhost/spinring-testpmd-unchecked")
+TEMPLATES = {"dpdk": DPDK, "spinring": SPINRING, "unchecked": UNCHECKED, "limit": LIMIT}
 # Parts of "object:function" that are the driver itself, for the count of instructions.
-DRIVER_PARTS = {"dpdk": "librte_net_virtio,librte_mempool", "spinring": "spinring::pmd,spinring::mempool"}
+DRIVER_PARTS = {"dpdk": "librte_net_virtio,librte_mempool", "spinring": "spinring::pmd,spinring::mempool",
+                "unchecked": "spinring::pmd,spinring::mempool", "limit": "spinring::bench::limit"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Driver:
 
     def cycles_per_packet(self, folder: FilePath, process: Process) -> float | None:
         """Ticks a packet in polls that had any: the driver's (and the forwarder's) own busy time."""
-        if self.kind == "spinring":
+        if self.kind != "dpdk":
             file = folder / "driver.json"
             if not file.exists():
                 return None
@@ -60,4 +68,4 @@ class Driver:
 
 
 def make(kind: str, label: str, template: str | None, build: FilePath) -> Driver:
-    return Driver(label, kind, template or {"dpdk": DPDK, "spinring": SPINRING}[kind], build)
+    return Driver(label, kind, template or TEMPLATES[kind], build)

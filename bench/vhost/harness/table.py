@@ -11,13 +11,17 @@ from harness.runs import Run
 
 @dataclass
 class Pair:
-    """A run of each driver, one after the other."""
+    """A run of each driver, one after the other, and of what no driver could do better, if that is asked for."""
 
     a: Run
     b: Run
+    limit: Run | None = None
+
+    def runs(self) -> list[Run]:
+        return [run for run in (self.a, self.b, self.limit) if run]
 
     def distances(self) -> list[float]:
-        return [self.a.distance_before, self.a.distance_after, self.b.distance_before, self.b.distance_after]
+        return [distance for run in self.runs() for distance in (run.distance_before, run.distance_after)]
 
     def same_distance(self, tolerance: float) -> bool:
         distances = self.distances()
@@ -53,6 +57,17 @@ class Row:
         kept = self.kept()
         return [after.a.mpps / before.a.mpps for before, after in zip(kept, kept[1:]) if before.a.mpps > 0]
 
+    def limit_summary(self) -> dict:
+        """B beside the limit: shares of its rate, and of B's busy time what the limit took."""
+        kept = [pair for pair in self.kept() if pair.limit]
+        busy = [(pair.b.cycles_per_packet, pair.limit.cycles_per_packet) for pair in kept
+                if pair.b.cycles_per_packet and pair.limit.cycles_per_packet]
+        return {"mpps": spread([pair.limit.mpps for pair in kept]),
+                "rate_share": spread([pair.b.mpps / pair.limit.mpps for pair in kept if pair.limit.mpps > 0]),
+                "busy_b": spread([own for own, _ in busy]), "busy": spread([least for _, least in busy]),
+                "busy_share": spread([least / own for own, least in busy]),
+                "back_end_idle": statistics.median([pair.limit.idle for pair in kept]) if kept else None}
+
     def summary(self) -> dict:
         kept = self.kept()
         runs = {"a": [pair.a for pair in kept], "b": [pair.b for pair in kept]}
@@ -60,7 +75,7 @@ class Row:
                "ratio": spread(self.ratios()), "ratio_a_a": spread(self.ratios_of_a()),
                "distance_ns": spread([distance for pair in kept for distance in pair.distances()]),
                "goal": self.case.path.goal(self.case.ring) if self.case.mode == "mac" else None,
-               "instructions": self.instructions}
+               "instructions": self.instructions, "limit": self.limit_summary()}
         for side, side_runs in runs.items():
             cycles = [run.cycles_per_packet for run in side_runs if run.cycles_per_packet]
             out[side] = {"mpps": spread([run.mpps for run in side_runs]),
@@ -108,3 +123,24 @@ def text(rows: list[Row], labels: tuple[str, str]) -> str:
     lines += ["| " + " | ".join(cells(row.summary(), labels)) + " |" for row in rows]
     lines += [f"failed: {failure}" for row in rows for failure in row.failures]
     return "\n".join(lines)
+
+
+LIMIT_COLUMNS = ("case", "B Mpps", "limit Mpps", "B of limit", "min..max", "B busy", "limit busy", "limit of B",
+                 "min..max", "idle", "line ns", "B instr", "limit instr")
+
+
+def limit_cells(summary: dict, labels: tuple[str, str]) -> tuple[str, ...]:
+    limit = summary["limit"]
+    return (summary["case"], figure(summary["b"]["mpps"].get("median")), figure(limit["mpps"].get("median")),
+            figure(limit["rate_share"].get("median")), between(limit["rate_share"], "min", "max"),
+            figure(limit["busy_b"].get("median"), 0), figure(limit["busy"].get("median"), 0),
+            figure(limit["busy_share"].get("median")), between(limit["busy_share"], "min", "max"),
+            f"{figure(summary['b']['back_end_idle'])} {figure(limit['back_end_idle'])}",
+            between(summary["distance_ns"], "min", "max", 0), instructions_of(summary, labels[1]),
+            instructions_of(summary, "limit"))
+
+
+def limit_text(rows: list[Row], labels: tuple[str, str]) -> str:
+    lines = ["", f"B: {labels[1]}, beside a loop without packets, pool, checks and statistics. Idle: the back end's, with "
+             "B and with the limit.", "", "| " + " | ".join(LIMIT_COLUMNS) + " |", "|" + " --- |" * len(LIMIT_COLUMNS)]
+    return "\n".join(lines + ["| " + " | ".join(limit_cells(row.summary(), labels)) + " |" for row in rows])

@@ -118,6 +118,21 @@ TEST_F(EngineTest, WhatTheTxQueueDoesNotTakeIsCountedAndFreed) {
   EXPECT_EQ(port_.tx_stats(0).ring_full, 20U);
 }
 
+TEST_F(EngineTest, TheRestOfABurstIsOfferedAgainAsOftenAsWasAskedFor) {
+  port_.tx_room = 10;
+  port_.tx_drains = 7;
+  stream_.tx_retries = 2;
+  for (int i = 0; i < 20; ++i) port_.receive(0, counting_frame());
+  EXPECT_EQ(poll<IoEngine>(), 20);
+  EXPECT_EQ(stream_.counters.sent.value(), 20U);
+  EXPECT_EQ(stream_.counters.tx_dropped.value(), 0U);
+  port_.tx_room = 1;
+  for (int i = 0; i < 20; ++i) port_.receive(0, counting_frame());
+  EXPECT_EQ(poll<IoEngine>(), 20);
+  EXPECT_EQ(stream_.counters.sent.value(), 20U + 1 + 7 + 7);
+  EXPECT_EQ(stream_.counters.tx_dropped.value(), 5U);
+}
+
 TEST_F(EngineTest, TxOnlyMakesFramesThatParse) {
   stream_.tx_length = 200;
   EXPECT_EQ(poll<TxOnlyEngine>(), 32);

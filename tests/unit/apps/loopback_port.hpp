@@ -176,6 +176,8 @@ class LoopbackPort final : public pmd::AnyPort {
   bool* destroyed = nullptr;
   /// Frames that an uncabled port's TX queue takes before it is full for good.
   std::size_t tx_room = SIZE_MAX;
+  /// And frames that it takes again after it has refused one.
+  std::size_t tx_drains = 0;
 
  private:
   struct QueueCounters {
@@ -233,7 +235,10 @@ class LoopbackPort final : public pmd::AnyPort {
       to.frames.push_back(frame);
     } else {
       const std::lock_guard lock(queue.mutex);
-      if (tx_room == 0) return false;
+      if (tx_room == 0) {
+        tx_room = tx_drains;
+        return false;
+      }
       if (tx_room != SIZE_MAX) --tx_room;
       constexpr std::size_t kKept = 1000;
       if (queue.sent.size() < kKept) queue.sent.emplace_back(frame->bytes().begin(), frame->bytes().end());

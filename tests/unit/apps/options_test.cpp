@@ -69,6 +69,7 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
                                     "--txd=120",
                                     "--rx-fill=96",
                                     "--burst=64",
+                                    "--burst-tx-retry-num=100",
                                     "--nb-cores=1",
                                     "--port-topology=chained",
                                     "--tx-first",
@@ -92,6 +93,7 @@ TEST(Options, AfterTheDashesAreTheForwarders) {
   EXPECT_EQ(forward.tx_ring, 120);
   EXPECT_EQ(forward.rx_fill, 96);
   EXPECT_EQ(forward.burst, 64);
+  EXPECT_EQ(forward.tx_retries, 100U);
   EXPECT_EQ(forward.forwarding_cores, 1U);
   EXPECT_EQ(forward.topology, PortTopology::kChained);
   EXPECT_EQ(forward.tx_first, 1U);

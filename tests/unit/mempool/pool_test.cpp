@@ -31,6 +31,8 @@ std::vector<Packet*> drain(Pool& pool) {
   return packets;
 }
 
+RegionId packet_region(const Pool& pool) { return pool.packet(0)->region; }
+
 class PoolTest : public InMemory {
  protected:
   void SetUp() override {
@@ -67,6 +69,55 @@ TEST_P(PoolTest, PacketsLieApartInDmaMemoryWithTheirBuffersBehindThem) {
     EXPECT_EQ(pool->index_of(&packet), i);
   }
   pool->put(const_span(packets));
+}
+
+TEST_P(PoolTest, NoPacketCrossesTheEndOfAHugepage) {
+  const bool huge = GetParam();
+  if (huge) {
+    if (const std::string reason = reason_for_no_hugepages(3); !reason.empty()) GTEST_SKIP() << reason;
+    ASSERT_TRUE(memory_->grow({.bytes = 3 * kTwoMiB}));
+  }
+  const auto before = memory_->allocate(1000 * kCacheLine, kCacheLine);  // so that a pool begins in mid-page
+  ASSERT_TRUE(before);
+  auto pool = make_pool(*memory_, huge ? 2000 : 500, 2304);
+  ASSERT_NE(pool, nullptr);
+  std::uintptr_t last_end = 0;
+  std::size_t across = 0;
+  for (std::uint32_t i = 0; i < pool->capacity(); ++i) {
+    Packet* const packet = pool->packet(i);
+    const auto start = reinterpret_cast<std::uintptr_t>(packet);
+    const auto end = reinterpret_cast<std::uintptr_t>(packet->buffer() + packet->buffer_length);
+    ASSERT_GE(start, last_end) << i;
+    last_end = end;
+    if (start / kTwoMiB != (end - 1) / kTwoMiB) ++across;
+    ASSERT_EQ(pool->index_of(packet), i);
+    ASSERT_TRUE(pool->owns(packet));
+    ASSERT_FALSE(pool->owns(reinterpret_cast<Packet*>(start + kCacheLine)));
+  }
+  const MemoryRegion region = memory_->regions()[packet_region(*pool)];
+  EXPECT_LE(last_end, reinterpret_cast<std::uintptr_t>(region.va + region.length));
+  if (huge) {
+    EXPECT_EQ(across, 0U);
+  }
+}
+
+TEST(PacketLayout, PacketsAreFoundByTheirAddressesWhereverThePagesEnd) {
+  constexpr std::size_t kStride = 192;
+  for (const std::uintptr_t first : {0x10000UL, 0x10040UL, 0x10F00UL, 0x10FC0UL}) {
+    for (const std::size_t page : {0UL, 128UL, 256UL, 4096UL, 8192UL}) {
+      const PacketLayout layout(first, kStride, page);
+      std::uintptr_t end = first;
+      for (std::size_t i = 0; i < 200; ++i) {
+        const std::uintptr_t address = layout.address(i);
+        ASSERT_GE(address, end);
+        ASSERT_LT(address - end, kStride) << "no more is left free than must be";
+        end = address + kStride;
+        ASSERT_EQ(layout.index(address), i);
+        ASSERT_TRUE(page < kStride || address / page == (end - 1) / page);
+        ASSERT_LE(end - first, PacketLayout::bytes(i + 1, kStride, page));
+      }
+    }
+  }
 }
 
 TEST_P(PoolTest, MetadataSpreadsOverTheCacheSets) {

@@ -41,7 +41,9 @@ const std::vector<Known> kFurther{
     {VIRTIO_NET_F_NOTF_COAL, feature(VIRTIO_NET_F_CTRL_VQ)},
     {VIRTIO_NET_F_VQ_NOTF_COAL, feature(VIRTIO_NET_F_CTRL_VQ)},
     {VIRTIO_NET_F_DEVICE_STATS, feature(VIRTIO_NET_F_CTRL_VQ)},
-    {VIRTIO_F_RING_RESET, 0}};
+    {VIRTIO_F_RING_RESET, 0},
+    {VIRTIO_RING_F_EVENT_IDX, 0},
+    {VIRTIO_F_NOTIFICATION_DATA, 0}};
 
 RigConfig offering(std::uint64_t features) {
   RigConfig config;
