@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from errors import EmulatorFailed, HarnessError, Unavailable
-from machine import MODELS, Iommu
+from errors import HarnessError, Unavailable
+from machine import MODELS, Iommu, emulator_failure
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,11 @@ def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 
     try:
         try:
             test(arguments, report)
-        except EmulatorFailed as error:
-            report.say(f"once more, as QEMU itself failed: {error}")
+        except (HarnessError, OSError) as error:
+            failure = emulator_failure(arguments.logs)
+            if failure is None:
+                raise
+            report.say(f"once more, as QEMU itself failed ({failure}): {error}")
             test(arguments, report)
     except Unavailable as reason:
         print(f"SKIP {report.name}: {reason}")
