@@ -62,8 +62,8 @@ def install_signals(deadline: float) -> None:
 
 
 def run_through(test: Callable[[Arguments, Report], Any], arguments: Arguments, report: Report) -> None:
-    """Runs a test; anew, up to twice, when its guest's logs say that QEMU itself failed."""
-    for again in (True, True, False):
+    """Runs a test; anew, up to three times, when its guest's logs say that QEMU itself failed."""
+    for again in (True, True, True, False):
         try:
             test(arguments, report)
             return
