@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,7 @@ def boot(stack: ExitStack, report: Report, options: argparse.Namespace, between:
     between.connect()
     addresses = scene.plug(guest, options.nic)
     before = [guest.driver_of(address) or "none" for address in addresses]
-    forwarder = scene.forwarder(guest, options.nic, addresses, "--stats-period=1")
-    forwarder.start()
-    end = time.monotonic() + 30
-    while any(guest.driver_of(address) != "vfio-pci" for address in addresses):
-        if forwarder.status() is not None or time.monotonic() > end:
-            raise HarnessError(f"the forwarder did not come up:\n{forwarder.log(40)}")
-        time.sleep(0.1)
+    forwarder = scene.start_forwarder(guest, options.nic, addresses, "--stats-period=1")
     report.say(f"spinring-testpmd forwards between {' and '.join(addresses)}; vfio-pci holds them (before: "
                f"{', '.join(before)})")
     return guest, forwarder

@@ -7,7 +7,3 @@ class Unavailable(Exception):
 
 class HarnessError(Exception):
     """The guest, QEMU or the other side did not do what it should have: the test fails."""
-
-
-class EmulatorFailed(HarnessError):
-    """QEMU ended by a bug of its own, which says nothing of the program under test."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from errors import EmulatorFailed, HarnessError, Unavailable
-from machine import MODELS, Iommu
+from errors import HarnessError, Unavailable
+from machine import MODELS, Iommu, emulator_failure
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,19 @@ def install_signals(deadline: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, deadline)
 
 
+def run_through(test: Callable[[Arguments, Report], Any], arguments: Arguments, report: Report) -> None:
+    """Runs a test; anew, up to three times, when its guest's logs say that QEMU itself failed."""
+    for again in (True, True, True, False):
+        try:
+            test(arguments, report)
+            return
+        except (HarnessError, OSError) as error:
+            failure = emulator_failure(arguments.logs)
+            if failure is None or not again:
+                raise
+            report.say(f"once more, as QEMU itself failed ({failure}): {error}")
+
+
 def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 480.0) -> NoReturn:
     """Runs `test`; whatever happens, the last line says how it went and why."""
     parser = argparse.ArgumentParser(description=(test.__doc__ or name))
@@ -74,11 +87,7 @@ def main(name: str, test: Callable[[Arguments, Report], Any], deadline: float = 
     report = Report(f"{name} (kernel {arguments.kernel}, {arguments.iommu} IOMMU, {arguments.nic})")
     install_signals(deadline)
     try:
-        try:
-            test(arguments, report)
-        except EmulatorFailed as error:
-            report.say(f"once more, as QEMU itself failed: {error}")
-            test(arguments, report)
+        run_through(test, arguments, report)
     except Unavailable as reason:
         print(f"SKIP {report.name}: {reason}")
         sys.exit(77)

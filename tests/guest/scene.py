@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from contextlib import ExitStack, closing
 from typing import Protocol
 
 import sriov
 import traffic
 import traffic_tcp
+from errors import HarnessError
 from forwarder import Forwarder
 from harness import Report
 from load import Load
@@ -116,8 +118,15 @@ def plug(guest: Guest, nic: str, first: int = 0) -> list[str]:
     return [sriov.PhysicalFunction(guest, first + side).create(mac) for side, mac in enumerate(reversed(HOST_MACS))]
 
 
-def forwarder(guest: Guest, nic: str, addresses: list[str], options: str = "") -> Forwarder:
-    """One that drops nothing, however much TCP has under way: it waits for room in a TX ring, and what comes meanwhile
+def start_forwarder(guest: Guest, nic: str, addresses: list[str], options: str = "") -> Forwarder:
+    """One that runs and holds its NICs. It drops nothing, however much TCP has under way: it waits for room in a TX ring, and what comes meanwhile
     waits before the guest."""
     rings = sriov.RINGS if nic == "igbvf" else ""
-    return Forwarder(guest, addresses, mode="io", options=f"--burst-tx-retry-num=1000000 {rings} {options}".strip())
+    forwarder = Forwarder(guest, addresses, mode="io", options=f"--burst-tx-retry-num=1000000 {rings} {options}".strip())
+    forwarder.start()
+    end = time.monotonic() + 30
+    while any(guest.driver_of(address) != "vfio-pci" for address in addresses):
+        if forwarder.status() is not None or time.monotonic() > end:
+            raise HarnessError(f"the forwarder did not come up:\n{forwarder.log(40)}")
+        time.sleep(0.1)
+    return forwarder

@@ -3,13 +3,11 @@ namespaces (without root: frames between two sockets), and nothing of it is lost
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from typing import Any
 
 import scene
 import sriov
-from errors import HarnessError
 from forwarder import PROGRAM
 from harness import Arguments, Report, main
 from load import Load
@@ -37,13 +35,7 @@ def run(arguments: Arguments, report: Report) -> None:
 def one_kind(guest: Guest, kind: str, between: scene.Scene, first: int, report: Report) -> None:
     addresses = scene.plug(guest, kind, first)
     report.say(f"--- {kind}: {' and '.join(addresses)}")
-    forwarder = scene.forwarder(guest, kind, addresses)
-    forwarder.start()
-    end = time.monotonic() + 30
-    while any(guest.driver_of(address) != "vfio-pci" for address in addresses):
-        if forwarder.status() is not None or time.monotonic() > end:
-            raise HarnessError(f"the forwarder did not come up:\n{forwarder.log(40)}")
-        time.sleep(0.1)
+    forwarder = scene.start_forwarder(guest, kind, addresses)
     between.run(report, LOAD, virtual_function=kind == "igbvf")
     report.check(forwarder.signal("TERM") == 0, f"{kind}: SIGTERM ends it with status 0")
     statistics = forwarder.statistics()

@@ -116,7 +116,8 @@ TEST_F(EngineTest, NoisyKeepsSomeForAWhileAndDropsSome) {
   EXPECT_EQ(poll_stream(stream_, engine, *cache_, Packets(room_)), 16);
   // 5, 10 and 15 are dropped; of the others each third is kept: 3 and 7, until 11 and 14 take their places.
   std::vector<std::vector<std::byte>> expected;
-  for (const unsigned number : {1, 2, 4, 6, 8, 9, 3, 12, 13, 7, 16}) expected.push_back(frame_of(number));
+  for (const unsigned number : {1U, 2U, 4U, 6U, 8U, 9U, 3U, 12U, 13U, 7U, 16U})
+    expected.push_back(frame_of(number));
   EXPECT_EQ(port_.sent_frames(0), expected);
   EXPECT_EQ(stream_.counters.sent.value(), 11U);
   EXPECT_EQ(stream_.counters.consumed.value(), 3U);

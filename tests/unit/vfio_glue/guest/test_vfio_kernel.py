@@ -47,7 +47,7 @@ def run(arguments: Arguments, report: Report) -> None:
             Nic(peers[1], "52:54:00:5b:01:02", options="bus=rp0,addr=0x0.0x1"),
             Nic(peers[2], "52:54:00:5b:01:03", "igb"),
         ]
-        # One CPU: nothing here changes the memory map as often as these tests do (machine.KNOWN_ABORTS).
+        # One CPU: nothing here changes the memory map as often as these tests do (machine.EMULATOR_FAILURES).
         config = GuestConfig(arguments.kernel, arguments.iommu, nics, {
             PROGRAM: arguments.program, DEVBIND: Path(os.environ["SPINRING_DEVBIND"])}, cpus=1)
         guest = stack.enter_context(Guest(config, arguments.logs))
