@@ -38,7 +38,7 @@ class SplitRing {
         avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
         written_(std::make_unique<std::uint64_t[]>(size)),
-        rests_(F.chains ? std::make_unique<std::uint64_t[]>(size) : nullptr),
+        rests_(kKeepsRests ? std::make_unique<std::uint64_t[]>(size) : nullptr),
         offered_(std::make_unique<std::uint16_t[]>(size)),
         hints_(F.in_order ? std::uint16_t{0} : size),
         pages_(size),
@@ -188,6 +188,8 @@ class SplitRing {
   }
 
  private:
+  /// RX in order: what a buffer's descriptor says of its length may be asked for.
+  static constexpr bool kKeepsRests = F.chains || F.in_order;
   static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
 
   using Book = RingBook<Packet, F>;
@@ -259,6 +261,7 @@ class SplitRing {
     if (written_[id] != reinterpret_cast<std::uintptr_t>(packet)) [[unlikely]] {
       const Extent extent = extent_of(*packet);
       written_[id] = reinterpret_cast<std::uintptr_t>(packet);
+      if constexpr (kKeepsRests) rests_[id] = extent.length;
       descriptors_[id] = {to_u64(extent.address), extent.length, kDescWrite, 0};
     }
     offer(to, id);
@@ -458,7 +461,7 @@ class SplitRing {
       if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
         batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
     }
-    return batch.skipped != 0 ? load_relaxed(descriptors_[head].length) : batch.length;
+    return batch.skipped != 0 ? static_cast<std::uint32_t>(rests_[head]) : batch.length;
   }
   [[nodiscard]] [[gnu::cold]] [[gnu::noinline]] Batch begin_batch(std::uint32_t id, std::uint16_t head,
                                                                   std::uint16_t seen,
@@ -476,7 +479,7 @@ class SplitRing {
   /// By id: what the descriptor was given last. A buffer's address; without chains a packet's, whose buffer
   /// is always described alike.
   std::unique_ptr<std::uint64_t[]> written_;
-  std::unique_ptr<std::uint64_t[]> rests_;    ///< with chains, by id: the same of length, flags and next
+  std::unique_ptr<std::uint64_t[]> rests_;    ///< by id, if kept: the same of length, flags and next
   std::unique_ptr<std::uint16_t[]> offered_;  ///< by slot: the available ring's entry, zero at first
   IdHints hints_;
   typename Book::Pages pages_;
