@@ -23,8 +23,10 @@ inline void store_pair(void* to, const WordPair& pair) noexcept { std::memcpy(to
 /// as load_relaxed() of base/shared.hpp, for fields of a ring that lie side by side.
 [[nodiscard]] inline WordPair load_pair_relaxed(const void* from) noexcept {
 #if defined(__SSE2__)
-  using Unaligned = std::uint64_t __attribute__((vector_size(16), aligned(4), may_alias));
-  return *static_cast<const volatile Unaligned*>(from);
+  struct [[gnu::packed, gnu::aligned(4), gnu::may_alias]] Unaligned {
+    WordPair pair;
+  };
+  return static_cast<const volatile Unaligned*>(from)->pair;
 #else
   const auto* const part = static_cast<const std::uint32_t*>(from);
   const auto word = [part](int at) {

@@ -188,8 +188,7 @@ class SplitRing {
   }
 
  private:
-  /// RX in order: what a buffer's descriptor says of its length may be asked for.
-  static constexpr bool kKeepsRests = F.chains || F.in_order;
+  static constexpr bool kKeepsRests = F.chains || F.in_order;  ///< a length may be asked for, or links
   static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
 
   using Book = RingBook<Packet, F>;
