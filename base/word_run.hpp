@@ -86,11 +86,10 @@ struct NarrowRuns {
   }
 };
 
-/// Whether 8 neighbouring numbers count up from `first`.
-[[nodiscard]] inline bool counts_up_8(const std::uint16_t* numbers, std::uint16_t first) noexcept {
+/// The 8 numbers of 16 bits that count up from `first`.
+[[nodiscard]] inline WordPair counting_8(std::uint16_t first) noexcept {
   using Numbers = std::uint16_t __attribute__((vector_size(16)));
-  const Numbers expected = Numbers{0, 1, 2, 3, 4, 5, 6, 7} + first;
-  return !any_bit(load_pair(numbers) ^ std::bit_cast<WordPair>(expected));
+  return std::bit_cast<WordPair>(Numbers{0, 1, 2, 3, 4, 5, 6, 7} + first);
 }
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)

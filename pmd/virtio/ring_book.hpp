@@ -140,6 +140,26 @@ class RingBook {
     return ring_slot(cursor_++, mask_);
   }
 
+  /// Whether the `kCount` ids from `first` on lie in a row.
+  template <std::uint16_t kCount>
+  [[nodiscard]] bool is_run(std::uint32_t first) const noexcept {
+    return first + std::uint64_t{kCount} <= size();
+  }
+  /// The first of `kCount` free ids in a row, near where ids were free last; size(): none was found.
+  template <std::uint16_t kCount>
+  [[nodiscard]] std::uint32_t free_run() noexcept {
+    constexpr unsigned kTries = 4;
+    for (unsigned i = 0; i < kTries && is_run<kCount>(0); ++i) {
+      const std::uint16_t first =
+          ring_slot(static_cast<std::uint16_t>(cursor_ + kCount - 1), mask_) / kCount * kCount;
+      cursor_ = static_cast<std::uint16_t>(first + kCount);
+      if (std::all_of(packets_ + first, packets_ + first + kCount,
+                      [](const Packet* held) { return held == nullptr; }))
+        return first;
+    }
+    return size();
+  }
+
   /// `packet` is the device's from now on, as a buffer of one descriptor.
   void enter(std::uint16_t id, Packet* packet) noexcept {
     packets_[id] = packet;
@@ -164,7 +184,7 @@ class RingBook {
   /// enter() for `kCount` packets (4 or 8) under the ids from `first` on; false: these do not lie in a row or
   /// are not all free, and nothing was done.
   template <class Runs, std::uint16_t kCount>
-  [[nodiscard]] bool enter_run(std::uint16_t first, Packet* const* packets) noexcept {
+  [[nodiscard]] bool enter_run(std::uint32_t first, Packet* const* packets) noexcept {
     if (!is_run<kCount>(first) || !Runs::template fill_empty<kCount>(words(packets_ + first), words(packets)))
       return false;
     count_entered(kCount);
@@ -229,10 +249,6 @@ class RingBook {
   }
 
  private:
-  template <std::uint16_t kCount>
-  [[nodiscard]] bool is_run(std::uint32_t first) const noexcept {
-    return first + std::uint64_t{kCount} <= size();
-  }
   /// Whether none of these ids is of a chain.
   template <std::uint16_t kCount>
   [[nodiscard]] bool are_single(std::uint32_t first) const noexcept {

@@ -12,21 +12,22 @@
 #include "base/cpu.hpp"
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
-#include "base/word_pair.hpp"
+#include "base/word_run.hpp"
 #include "mempool/memory.hpp"
 #include "pmd/virtio/id_hints.hpp"
 #include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/ring_layout.hpp"
+#include "pmd/virtio/split_table.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
 
 namespace spinring::pmd::virtio {
 
 /// A split virtqueue (virtio 1.2, 2.7), driver's side: descriptors, available ring, used ring. Holds every
-/// barrier of the queue, in pairs with the device's. It does not write what has not changed: a line of the
-/// ring that stays as it is stays in the device's cache as well. So it keeps private copies of what it has
-/// written, and gives a buffer the id that it had before, where that is free. One lcore at a time.
+/// barrier of the queue, in pairs with the device's. It does not write what has not changed (SplitTable), and
+/// so gives buffers the ids that they had before, where these are free, and otherwise neighbouring ones. One
+/// lcore at a time.
 template <class Packet, RingFeatures F>
 class SplitRing {
  public:
@@ -34,12 +35,9 @@ class SplitRing {
 
   /// `block` holds Layout::bytes(size) zeroed bytes, aligned to a cache line; `size` is a power of two.
   SplitRing(mempool::DmaBlock block, std::uint16_t size, NotifyRules notify)
-      : descriptors_(reinterpret_cast<Descriptor*>(block.data())),
-        avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
+      : avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
-        written_(std::make_unique<std::uint64_t[]>(size)),
-        rests_(kKeepsRests ? std::make_unique<std::uint64_t[]>(size) : nullptr),
-        offered_(std::make_unique<std::uint16_t[]>(size)),
+        table_(block.data(), size),
         hints_(F.in_order ? std::uint16_t{0} : size),
         pages_(size),
         book_(pages_, size),
@@ -65,11 +63,22 @@ class SplitRing {
   /// name already. The device sees them after publish().
   template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
+    const auto describe = [this, &extent_of](std::uint16_t id, Packet* packet) {
+      const auto key = reinterpret_cast<std::uintptr_t>(packet);
+      if (table_.names(id, key)) [[likely]]
+        return;
+      const Extent extent = extent_of(*packet);
+      table_.describe(id, key, to_u64(extent.address), SplitTable<F>::rest(extent.length, kDescWrite, 0));
+    };
     Offering to = offering();
     while (!packets.empty()) {
       const std::size_t some = std::min<std::size_t>(packets.size(), Book::kRun);
-      if (some < Book::kRun || !post_known_run<Runs>(to, packets.data())) {
-        for (Packet* const packet : packets.first(some)) post_one(to, packet, extent_of);
+      const auto* const keys = reinterpret_cast<const RunWord*>(packets.data());
+      const auto describe_one = [&packets, &describe](std::uint16_t id, std::size_t i) {
+        describe(id, packets[i]);
+      };
+      if (some < Book::kRun || !post_run<Runs>(to, packets.data(), {keys, nullptr}, describe_one)) {
+        for (std::size_t i = 0; i < some; ++i) post_one(to, packets[i], keys[i], i, describe_one);
       }
       packets = packets.subspan(some);
     }
@@ -84,13 +93,14 @@ class SplitRing {
     while (posted < most) {
       PostingRun<Packet, Book::kRun> run;
       const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
-      if (some < Book::kRun || !post_known_run<Runs>(to, run)) {
-        for (std::uint16_t i = 0; i < some; ++i) {
-          const std::uint16_t id = id_for(to, run.addresses[i]);
-          to.book.enter(id, run.packets[i]);
-          describe(id, run.addresses[i], run.lengths[i]);
-          offer(to, id);
-        }
+      const auto describe = [this, &run](std::uint16_t id, std::size_t i) {
+        if (!table_.names(id, run.addresses[i], run.lengths[i])) [[unlikely]]
+          table_.describe(id, run.addresses[i], run.addresses[i], run.lengths[i]);
+      };
+      const auto* const keys = run.addresses.data();
+      if (some < Book::kRun ||
+          !post_run<Runs>(to, run.packets.data(), {keys, run.lengths.data()}, describe)) {
+        for (std::size_t i = 0; i < some; ++i) post_one(to, run.packets[i], keys[i], i, describe);
       }
       posted = static_cast<std::uint16_t>(posted + some);
       if (some < Book::kRun) break;
@@ -109,11 +119,11 @@ class SplitRing {
       const std::uint16_t next = last ? std::uint16_t{0} : next_id(to);
       if (!last) to.book.enter_member(next, &packet);
       const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
-      describe(id, to_u64(pieces[i].address),
-               pieces[i].length | std::uint64_t{flags} << 32U | std::uint64_t{next} << kNextShift);
+      table_.describe(id, to_u64(pieces[i].address), to_u64(pieces[i].address),
+                      SplitTable<F>::rest(pieces[i].length, flags, next));
       id = next;
     }
-    offer(to, head);
+    table_.offer(to.index++, head);
     end(to);
   }
   /// A buffer whose descriptors lie in the table that `write` fills in for an id.
@@ -123,8 +133,9 @@ class SplitRing {
     const std::uint16_t id = next_id(to);
     to.book.enter_chain(id, &packet, kInTable);
     const Extent table = write(id);
-    describe(id, to_u64(table.address), table.length | std::uint64_t{kDescIndirect} << 32U);
-    offer(to, id);
+    table_.describe(id, to_u64(table.address), to_u64(table.address),
+                    SplitTable<F>::rest(table.length, kDescIndirect, 0));
+    table_.offer(to.index++, id);
     end(to);
   }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
@@ -188,10 +199,9 @@ class SplitRing {
   }
 
  private:
-  static constexpr bool kKeepsRests = F.chains || F.in_order;  ///< a length may be asked for, or links
-  static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
-
   using Book = RingBook<Packet, F>;
+  /// Descriptors that are written anew are fetched so far ahead: the next burst's, as a rule.
+  static constexpr std::uint32_t kAhead = 32;
 
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {
@@ -204,7 +214,6 @@ class SplitRing {
   [[nodiscard]] Le16& event(std::size_t offset) noexcept {
     return *reinterpret_cast<Le16*>(block_.data() + offset);
   }
-  [[nodiscard]] Le16* avail_ring() noexcept { return reinterpret_cast<Le16*>(avail_ + 1); }
   [[nodiscard]] static const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
     return reinterpret_cast<const UsedElement*>(used + 1)[slot];
   }
@@ -222,48 +231,41 @@ class SplitRing {
     next_descriptor_ = to.next;
   }
 
-  /// kRun packets whose buffers are named by descriptors in a row, and those by the available ring: nothing
-  /// of the ring is written. False: they are not, and nothing was done.
-  template <class Runs>
-  [[nodiscard]] bool post_known_run(Offering& to, Packet* const* packets) noexcept requires(!F.chains) {
-    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask())
-                                           : hints_.of(reinterpret_cast<std::uintptr_t>(packets[0]));
-    return offers_run(to, first) &&
-           Runs::template same<Book::kRun>(&written_[first], reinterpret_cast<const RunWord*>(packets)) &&
-           end_run<Runs>(to, first, packets);
-  }
-  template <class Runs>
-  [[nodiscard]] bool post_known_run(Offering& to, const PostingRun<Packet, Book::kRun>& run) noexcept
-      requires(F.chains) {
-    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hints_.of(run.addresses[0]);
-    return offers_run(to, first) && Runs::template same<Book::kRun>(&written_[first], run.addresses.data()) &&
-           Runs::template same<Book::kRun>(&rests_[first], run.lengths.data()) &&
-           end_run<Runs>(to, first, run.packets.data());
-  }
-  /// Whether the available ring's next entries name the ids from `first` on.
-  [[nodiscard]] bool offers_run(const Offering& to, std::uint16_t first) const noexcept {
-    const std::uint16_t slot = ring_slot(to.index, to.book.mask());
-    if (std::uint32_t{std::max(first, slot)} + Book::kRun > to.book.size()) return false;
-    return counts_up_8(offered_.get() + slot, first);
-  }
-  template <class Runs>
-  [[nodiscard]] static bool end_run(Offering& to, std::uint16_t first, Packet* const* packets) noexcept {
-    if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
+  /// What the descriptors of a run are to say: SplitTable's keys, and with chains its rests.
+  struct Wanted {
+    const RunWord* keys;
+    const RunWord* rests;
+  };
+  /// kRun buffers under neighbouring ids: those that they had last, so that nothing of the ring is written,
+  /// or others, which are described anew. False: there are none, and nothing was done.
+  template <class Runs, class DescribeOne>
+  [[nodiscard]] bool post_run(Offering& to, Packet* const* packets, Wanted wanted,
+                              DescribeOne describe_one) noexcept {
+    std::uint32_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hints_.of(wanted.keys[0]);
+    if (!to.book.template is_run<Book::kRun>(first) ||
+        !table_.template names_run<Runs, Book::kRun>(first, wanted.keys, wanted.rests) ||
+        !to.book.template enter_run<Runs, Book::kRun>(first, packets)) [[unlikely]] {
+      if constexpr (!F.in_order) first = to.book.template free_run<Book::kRun>();
+      if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
+      for (std::uint16_t i = 0; i < Book::kRun; ++i) {
+        const auto id = static_cast<std::uint16_t>(first + i);
+        describe_one(id, i);
+        if constexpr (!F.in_order) hints_.of(wanted.keys[i]) = id;
+      }
+      table_.fetch_run(first + kAhead);
+    }
+    table_.offer_run(to.index, static_cast<std::uint16_t>(first));
     to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
     if constexpr (F.in_order) to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
     return true;
   }
-  template <class ExtentOf>
-  void post_one(Offering& to, Packet* packet, ExtentOf& extent_of) noexcept requires(!F.chains) {
-    const std::uint16_t id = id_for(to, reinterpret_cast<std::uintptr_t>(packet));
+  template <class DescribeOne>
+  void post_one(Offering& to, Packet* packet, std::uint64_t key, std::size_t i,
+                DescribeOne& describe_one) noexcept {
+    const std::uint16_t id = id_for(to, key);
     to.book.enter(id, packet);
-    if (written_[id] != reinterpret_cast<std::uintptr_t>(packet)) [[unlikely]] {
-      const Extent extent = extent_of(*packet);
-      written_[id] = reinterpret_cast<std::uintptr_t>(packet);
-      if constexpr (kKeepsRests) rests_[id] = extent.length;
-      descriptors_[id] = {to_u64(extent.address), extent.length, kDescWrite, 0};
-    }
-    offer(to, id);
+    describe_one(id, i);
+    table_.offer(to.index++, id);
   }
 
   /// 2.7.9: in order, descriptors are used in the order of the table. Otherwise a buffer gets the id that it
@@ -282,39 +284,21 @@ class SplitRing {
     if constexpr (F.in_order) return ring_slot(to.next++, to.book.mask());
     return to.book.any_free();
   }
-  /// `rest`: length, flags and next, from the low end.
-  void describe(std::uint16_t id, std::uint64_t address, std::uint64_t rest) noexcept requires(F.chains) {
-    if (written_[id] == address && rests_[id] == rest) [[likely]]
-      return;
-    written_[id] = address;
-    rests_[id] = rest;
-    descriptors_[id] = {address, static_cast<std::uint32_t>(rest), static_cast<std::uint16_t>(rest >> 32U),
-                        static_cast<std::uint16_t>(rest >> kNextShift)};
-  }
-  void offer(Offering& to, std::uint16_t id) noexcept {
-    const std::uint16_t slot = ring_slot(to.index++, to.book.mask());
-    if (offered_[slot] == id) [[likely]]
-      return;
-    offered_[slot] = id;
-    avail_ring()[slot] = id;
-  }
 
   /// The available ring names buffers in the order in which they were offered, and as many as it has entries:
   /// one that stands there twice was offered by the later entry, one that does not is older than all of them.
   /// The hints are of no further use, so they take the list; a listed descriptor is marked by what none says.
   template <class Take>
   void release_as_offered(Take take) noexcept requires(F.chains) {
-    constexpr std::uint64_t kListed = ~std::uint64_t{0};
     const auto held = [this](std::uint16_t id) {
-      return !book_.is_free(id) && book_.descriptors(id) != 0 && rests_[id] != kListed;
+      return !book_.is_free(id) && book_.descriptors(id) != 0 && !table_.marked(id);
     };
     std::uint16_t listed = 0;
     for (std::uint32_t back = 1; back <= size(); ++back) {
-      const std::uint16_t slot = ring_slot(static_cast<std::uint16_t>(avail_index_ - back), book_.mask());
-      const std::uint16_t id = offered_[slot];
+      const std::uint16_t id = table_.offered(static_cast<std::uint16_t>(avail_index_ - back));
       if (!held(id)) continue;
       hints_.list()[listed++] = id;
-      rests_[id] = kListed;
+      table_.mark(id);
     }
     for (std::uint32_t id = 0; id < size(); ++id) {
       if (held(static_cast<std::uint16_t>(id))) take(book_.leave(static_cast<std::uint16_t>(id)));
@@ -327,7 +311,7 @@ class SplitRing {
   void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) const noexcept {
     std::uint16_t id = head;
     for (std::uint16_t left = ring_descriptors(descriptors); left > 1; --left) {
-      id = static_cast<std::uint16_t>(rests_[id] >> kNextShift);
+      id = table_.next(id);
       book.leave_member(id);
     }
   }
@@ -460,7 +444,7 @@ class SplitRing {
       if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
         batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
     }
-    return batch.skipped != 0 ? static_cast<std::uint32_t>(rests_[head]) : batch.length;
+    return batch.skipped != 0 ? table_.length(head) : batch.length;
   }
   [[nodiscard]] [[gnu::cold]] [[gnu::noinline]] Batch begin_batch(std::uint32_t id, std::uint16_t head,
                                                                   std::uint16_t seen,
@@ -472,14 +456,9 @@ class SplitRing {
     return {};  // too short for any frame: the buffer is taken back and nothing is believed of it
   }
 
-  Descriptor* descriptors_;
   AvailHead* avail_;
   UsedHead* used_;
-  /// By id: what the descriptor was given last. A buffer's address; without chains a packet's, whose buffer
-  /// is always described alike.
-  std::unique_ptr<std::uint64_t[]> written_;
-  std::unique_ptr<std::uint64_t[]> rests_;    ///< by id, if kept: the same of length, flags and next
-  std::unique_ptr<std::uint16_t[]> offered_;  ///< by slot: the available ring's entry, zero at first
+  SplitTable<F> table_;
   IdHints hints_;
   typename Book::Pages pages_;
   Book book_;
