@@ -66,7 +66,8 @@ class RxQueue final
     this->ring_.release_all([this](Packet* packet) { this->cache_->put({&packet, 1}); });
   }
   void fill() noexcept override {
-    const std::uint16_t posted = give(this->fill_, [this](auto out) { return this->cache_->get(out); });
+    const std::uint16_t posted =
+        give<NarrowRuns>(this->fill_, [this](auto out) { return this->cache_->get(out); });
     borrowed_ = posted;
     if (posted < this->fill_) refill_short_.add(1);
     this->ring_.publish();
@@ -77,6 +78,7 @@ class RxQueue final
   }
 
   /// Up to `count` frames into `out`. Bounded by `count`, whatever the device writes.
+  template <class Runs = NarrowRuns>
   [[nodiscard]] std::uint16_t burst(Packet** out, std::uint16_t count) noexcept {
     if (this->faulted()) [[unlikely]]
       return 0;
@@ -87,16 +89,16 @@ class RxQueue final
     while (end != out + count) {
       const auto most =
           std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - end), Base::kHarvest);
-      const std::uint16_t found =
-          this->ring_.harvest(most, std::conditional_t<kLookAhead, Fetch, Unseen>(),
-                              [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
-                                if constexpr (!kLookAhead) Fetch()(*packet);
-                                Packet* const frame = take(packet, length);
-                                if (frame == nullptr) [[unlikely]]
-                                  return;
-                                bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
-                                *end++ = frame;
-                              });
+      const std::uint16_t found = this->ring_.template harvest<Runs>(
+          most, std::conditional_t<kLookAhead, Fetch, Unseen>(),
+          [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
+            if constexpr (!kLookAhead) Fetch()(*packet);
+            Packet* const frame = take(packet, length);
+            if (frame == nullptr) [[unlikely]]
+              return;
+            bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
+            *end++ = frame;
+          });
       if (found == kBroken) [[unlikely]] {
         this->set_faulted();
         break;
@@ -110,7 +112,7 @@ class RxQueue final
       packets_.add(received);
       bytes_.add(bytes);
     }
-    refill(refill_threshold_);
+    refill<Runs>(refill_threshold_);
     return received;
   }
 
@@ -128,8 +130,8 @@ class RxQueue final
     }
   };
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
-  /// to write. That pays where the frame's first line is read at once.
-  static constexpr bool kLookAhead = !F.packed || F.mergeable;
+  /// to write.
+  static constexpr bool kLookAhead = !F.packed;
 
   /// A frame of several buffers of which some are still to come.
   struct OpenFrame {
@@ -227,16 +229,17 @@ class RxQueue final
   /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this
   /// lcore recycled come first, in their order: so buffers keep their place in the ring, and what is in
   /// circulation stays what it was. Only a ring that runs low takes more of the pool.
+  template <class Runs>
   void refill(std::uint16_t threshold) noexcept {
     const std::uint16_t held = this->ring_.held();
     if (this->fill_ - held < threshold) return;
     if (borrowed_ > this->fill_ && held > this->fill_ / 2) [[unlikely]]
       give_surplus_back();
     const std::uint16_t wanted = this->fill_ - held;
-    std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
+    std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
     if (held + posted <= this->fill_ / 2) {
       const std::uint16_t borrowed =
-          give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
+          give<Runs>(wanted - posted, [this](auto out) { return this->cache_->get(out); });
       borrowed_ = std::min(borrowed_ + borrowed, 2U * this->fill_);
       posted += borrowed;
       if (posted < wanted) [[unlikely]]
@@ -255,10 +258,10 @@ class RxQueue final
     borrowed_ -= static_cast<std::uint32_t>(got);
   }
   /// Posts up to `wanted` packets that `take` gets; returns how many.
-  template <class Take>
+  template <class Runs, class Take>
   std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
     return post_in_batches<Packets>(wanted, take, [this](std::span<Packet*> fresh) {
-      this->ring_.post_empty(fresh, [&table = *this->table_](Packet& packet) {
+      this->ring_.template post_empty<Runs>(fresh, [&table = *this->table_](Packet& packet) {
         const void* start = Packets::buffer(packet) + Packets::headroom_wanted();
         return Extent{Packets::iova(packet, start, table), writable<Packets>(packet)};
       });
