@@ -138,6 +138,8 @@ class PackedRing {
     told_.set(writer_.at.index);
     return true;
   }
+  /// Whether must_notify() or notify_is_due() has settled all that was offered.
+  [[nodiscard]] bool settled() const noexcept { return told_.all(writer_.at.index); }
   /// What the doorbell says: the queue's number, and with data (2.9) the offset and wrap counter of what is
   /// made available next.
   [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
@@ -149,6 +151,14 @@ class PackedRing {
 
   // --- Completions
 
+  /// Whether harvest() would find anything, or say that the device has broken the rules.
+  [[nodiscard]] bool has_completions() const noexcept {
+    if constexpr (F.chains || F.in_order) {
+      if (batch_.left != 0 || broken_) return true;
+    }
+    return PackedTail::unpack(load_relaxed(descriptors_[ring_slot(used_.index, book_.mask())].tail))
+        .used(used_.wrap(book_.size()));
+  }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are used now (it may

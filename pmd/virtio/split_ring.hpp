@@ -162,6 +162,8 @@ class SplitRing {
     told_.set(avail_index_);
     return true;
   }
+  /// Whether must_notify() or notify_is_due() has settled all that was offered.
+  [[nodiscard]] bool settled() const noexcept { return told_.all(avail_index_); }
   /// What the doorbell says: the queue's number, and with data (2.9) the available index.
   [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
     return queue | (notify_.with_data ? std::uint32_t{avail_index_} << 16 : 0);
@@ -170,6 +172,10 @@ class SplitRing {
 
   // --- Completions
 
+  /// Whether harvest() would find anything: the device's index is read only if no completion is known of.
+  [[nodiscard]] bool has_completions() const noexcept {
+    return waiting() != 0 || load_relaxed(used_->index) != used_index_;
+  }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are known to be there
