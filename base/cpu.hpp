@@ -4,7 +4,16 @@
 #include <cstdint>
 
 #if defined(__x86_64__)
+// g++ 12 takes what its own AVX-512 functions leave undefined on purpose for a mistake.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #endif
 
 namespace spinring {
@@ -22,7 +31,15 @@ inline void cpu_pause() noexcept {
 }
 
 inline void prefetch_read(const void* address) noexcept { __builtin_prefetch(address, 0, 3); }
-inline void prefetch_write(const void* address) noexcept { __builtin_prefetch(address, 1, 3); }
+inline void prefetch_write(const void* address) noexcept {
+#if defined(__x86_64__)
+  // The builtin would be a PREFETCHT0, unless told of the CPU: a shared copy, which the first store would
+  // have to ask for again. No-op on CPUs that lack it.
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(address)));
+#else
+  __builtin_prefetch(address, 1, 3);
+#endif
+}
 
 /// The CPU's time-stamp counter: constant rate, read in about 20 cycles. Use tsc_hz() (base/time.hpp) for its
 /// rate.

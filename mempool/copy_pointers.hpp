@@ -5,14 +5,13 @@
 #include <cstring>
 #include <type_traits>
 
-namespace spinring::mempool {
+#include "base/word_pair.hpp"
 
-/// Two pointers at once: what every 64-bit CPU of ours has in its base instruction set (SSE2, NEON).
-using PointerPair = std::uint64_t __attribute__((vector_size(16)));
+namespace spinring::mempool {
 
 /// Checks nothing: for pointers that come out of the pool.
 struct Unchecked {
-  void see(const PointerPair&) noexcept {}
+  void see(const WordPair&) noexcept {}
   [[nodiscard]] static bool all_inside() noexcept { return true; }
   [[nodiscard]] static bool inside(std::uintptr_t) noexcept { return true; }
 };
@@ -23,17 +22,17 @@ struct Unchecked {
 class RangeCheck {
  public:
   RangeCheck(std::uintptr_t first, std::uintptr_t last) noexcept : first_{first, first}, last_{last, last} {}
-  void see(const PointerPair& pair) noexcept { signs_ |= (pair - first_) | (last_ - pair); }
-  [[nodiscard]] bool all_inside() const noexcept { return ((signs_[0] | signs_[1]) >> 63) == 0; }
+  void see(const WordPair& pair) noexcept { signs_ |= (pair - first_) | (last_ - pair); }
+  [[nodiscard]] bool all_inside() const noexcept { return !any_sign(signs_); }
   /// A single address, without the vector registers.
   [[nodiscard]] bool inside(std::uintptr_t address) const noexcept {
     return address >= first_[0] && address <= last_[0];
   }
 
  private:
-  PointerPair first_;
-  PointerPair last_;
-  PointerPair signs_{};
+  WordPair first_;
+  WordPair last_;
+  WordPair signs_{};
 };
 
 // Inlined where the array's length is known and the count is not (a single packet's address), the paths for
@@ -52,10 +51,9 @@ inline void copy_fixed(T** to, T* const* from, Check& check) noexcept {
   static_assert(sizeof(T*) == sizeof(std::uint64_t) && kCount % 2 == 0);
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < kCount; i += 2) {
-    PointerPair pair;
-    std::memcpy(&pair, from + i, sizeof(pair));
+    const WordPair pair = load_pair(from + i);
     check.see(pair);
-    std::memcpy(to + i, &pair, sizeof(pair));
+    store_pair(to + i, pair);
   }
 }
 
@@ -93,7 +91,7 @@ inline bool copy_pointers(T** to, T* const* from, std::size_t count, Check check
   }
   if ((count & 1) != 0) {
     const auto address = reinterpret_cast<std::uintptr_t>(from[i]);
-    check.see(PointerPair{address, address});
+    check.see(WordPair{address, address});
     to[i] = from[i];
   }
   return check.all_inside();

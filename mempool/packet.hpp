@@ -1,8 +1,10 @@
 #pragma once
 
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "base/cpu.hpp"
@@ -51,25 +53,26 @@ struct alignas(kCacheLine) Packet {
   /// same line.
   static constexpr std::uint16_t kDefaultDataOffset = kHeadroom + 12;
 
+  // What each received frame sets is one stretch: see set_single().
   Packet* next = nullptr;           ///< next segment of the same frame
-  Pool* pool = nullptr;             ///< where it returns to; never changes
   std::uint32_t packet_length = 0;  ///< head: bytes of the whole frame
   std::uint16_t data_length = 0;    ///< bytes of data in this segment
   std::uint16_t data_offset = 0;    ///< where they start, from buffer()
+  std::uint16_t segments = 1;       ///< head: segments in the chain
+  std::uint16_t vlan_tci = 0;
+  std::uint32_t offloads = 0;       ///< OffloadBits
+  Pool* pool = nullptr;             ///< where it returns to; never changes
   std::uint16_t buffer_length = 0;  ///< bytes of the buffer, headroom included; never changes
   RegionId region = 0;              ///< the DMA region it lies in; never changes
-  std::uint16_t segments = 1;       ///< head: segments in the chain
   std::uint16_t port = 0;           ///< port it was received on
-  std::uint32_t offloads = 0;       ///< OffloadBits
+  std::uint16_t queue = 0;          ///< RX queue it came by
   std::uint32_t rss_hash = 0;
   std::uint16_t csum_start = 0;     ///< from the start of the frame
   std::uint16_t csum_offset = 0;    ///< from csum_start
   std::uint16_t segment_size = 0;   ///< payload bytes of a segment: kTxSegment, kTxSegmentUdp, kRxCoalesced
   std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes for the same; received: 0 if not known
-  std::uint16_t vlan_tci = 0;
-  std::uint16_t queue = 0;        ///< RX queue it came by
-  std::uint32_t debug_state = 0;  ///< ownership mark of the debug build; 0 in others
-  std::uint64_t timestamp = 0;    ///< RX: the device's time of arrival, in its own units
+  std::uint32_t debug_state = 0;    ///< ownership mark of the debug build; 0 in others
+  std::uint64_t timestamp = 0;      ///< RX: the device's time of arrival, in its own units
 
   [[nodiscard]] std::byte* buffer() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
   [[nodiscard]] const std::byte* buffer() const noexcept {
@@ -83,17 +86,23 @@ struct alignas(kCacheLine) Packet {
   [[nodiscard]] std::uint16_t tailroom() const noexcept {
     return static_cast<std::uint16_t>(buffer_length - data_offset - data_length);
   }
+  /// A single segment of `length` bytes at `offset` that asks for nothing. Three stores.
+  void set_single(std::uint16_t offset, std::uint16_t length) noexcept {
+    next = nullptr;
+    static_assert(std::endian::native == std::endian::little);
+    const std::uint64_t place = length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
+    std::memcpy(&packet_length, &place, sizeof(place));
+    segments = 1;
+    vlan_tci = 0;
+    offloads = 0;
+  }
   /// A single segment of `length` bytes at the default offset. The caller has checked that it fits.
   void reset(std::uint16_t length) noexcept {
     assert(kDefaultDataOffset + length <= buffer_length);
-    next = nullptr;
-    segments = 1;
-    offloads = 0;
-    data_offset = kDefaultDataOffset;
-    data_length = length;
-    packet_length = length;
+    set_single(kDefaultDataOffset, length);
   }
 };
 static_assert(sizeof(Packet) == kCacheLine);
+static_assert(offsetof(Packet, data_offset) == offsetof(Packet, packet_length) + 6);
 
 }  // namespace spinring::mempool

@@ -120,12 +120,7 @@ struct SpinringPackets {
   static Packet* next(const Packet& packet) noexcept { return packet.next; }
 
   static void set_received(Packet& packet, std::uint16_t offset, std::uint16_t length) noexcept {
-    packet.next = nullptr;
-    packet.packet_length = length;
-    packet.data_length = length;
-    packet.data_offset = offset;
-    packet.segments = 1;
-    packet.offloads = 0;
+    packet.set_single(offset, length);
   }
   static void note(Packet& packet, const RxNotes& notes) noexcept {
     packet.offloads = notes.offloads;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/ring_index.hpp"
+#include "base/shared.hpp"
 #include "pmd/virtio/features.hpp"
 
 namespace spinring::pmd::virtio {
@@ -37,6 +38,24 @@ class Told {
 
  private:
   std::uint16_t position_ = 0;
+};
+
+/// 2.7.7.1: with events the driver of a split ring cannot say that it wants no interrupt, only that it waits
+/// for an event which was long ago. It comes again after 65536 entries, so that is said anew before.
+class QuietEvent {
+ public:
+  /// Says so in a ring of which `used` entries were taken.
+  void say(Le16& used_event, std::uint16_t used) noexcept {
+    said_at_ = used;
+    store_relaxed(used_event, static_cast<std::uint16_t>(used - 1));
+  }
+  [[nodiscard]] bool is_due(std::uint16_t used) const noexcept {
+    return ring_distance(used, said_at_) >= kLasts;
+  }
+
+ private:
+  static constexpr std::uint16_t kLasts = 16384;  ///< with a ring more, still less than 65536
+  std::uint16_t said_at_ = 0;
 };
 
 }  // namespace spinring::pmd::virtio

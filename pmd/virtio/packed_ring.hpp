@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <type_traits>
 
-#include "base/align.hpp"
 #include "base/counter.hpp"
 #include "base/cpu.hpp"
 #include "base/ring_index.hpp"
@@ -13,22 +15,11 @@
 #include "mempool/memory.hpp"
 #include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
+#include "pmd/virtio/ring_layout.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
 
 namespace spinring::pmd::virtio {
-
-/// Where the parts of a packed virtqueue lie in its block. 2.8.10: the areas behind the descriptors lie on
-/// cache lines of their own, since driver and device write one each.
-struct PackedLayout {
-  static constexpr std::size_t driver(std::uint16_t size) noexcept {
-    return align_up(sizeof(PackedDescriptor) * size, kCacheLine);
-  }
-  static constexpr std::size_t device(std::uint16_t size) noexcept { return driver(size) + kCacheLine; }
-  static constexpr std::size_t bytes(std::uint16_t size) noexcept {
-    return device(size) + sizeof(EventSuppression);
-  }
-};
 
 /// A packed virtqueue (virtio 1.2, 2.8), driver's side: one ring of descriptors that both sides write, and a
 /// small area of each for the suppression of events. Holds every barrier of the queue, in pairs with the
@@ -44,8 +35,10 @@ class PackedRing {
       : descriptors_(reinterpret_cast<PackedDescriptor*>(block.data())),
         driver_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::driver(size))),
         device_(reinterpret_cast<EventSuppression*>(block.data() + PackedLayout::device(size))),
-        entries_(std::make_unique<Entry[]>(size)),
-        book_(entries_.get(), size),
+        lengths_(std::make_unique<std::uint64_t[]>(size)),
+        pages_(size),
+        book_(pages_, size),
+        writer_{.ring = descriptors_},
         notify_(notify),
         block_(std::move(block)) {
     store_relaxed(driver_->raw, EventWish{0, kEventDisable}.pack());
@@ -64,57 +57,38 @@ class PackedRing {
 
   /// Buffers of one descriptor for the device to write, packets.size() <= free(); `extent_of` says where a
   /// packet's buffer lies. The device sees them after publish().
-  template <class ExtentOf>
+  template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    Book book = book_;
-    Writer writer = writer_;
-    PackedDescriptor* const ring = descriptors_;
-    for (Packet* const packet : packets) {
-      const std::uint16_t id = next_id(book, writer);
-      const Extent extent = extent_of(*packet);
-      book.enter(id, packet, 1);
-      write(ring, book, writer, {extent.address, extent.length, kDescWrite}, id);
-    }
-    book_ = book;
-    writer_ = writer;
+    auto next = [at = packets.begin(), &extent_of](Posting<Packet>& buffer) mutable {
+      Packet* const packet = *at++;
+      buffer = {packet, extent_of(*packet)};
+      return true;
+    };
+    (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, next);
   }
   /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
   /// false ends it. Returns how many. The device sees them after publish().
-  template <class Next>
+  template <class Runs, class Next>
   std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
-    Book book = book_;
-    Writer writer = writer_;
-    PackedDescriptor* const ring = descriptors_;
-    Posting<Packet> buffer;
-    std::uint16_t posted = 0;
-    for (; posted < most && next(buffer); ++posted) {
-      const std::uint16_t id = next_id(book, writer);
-      book.enter(id, buffer.packet, 1);
-      write(ring, book, writer, {buffer.extent.address, buffer.extent.length, 0}, id);
-    }
-    book_ = book;
-    writer_ = writer;
-    return posted;
+    return post_all<Runs>(most, 0, next);
   }
   /// A buffer of several descriptors, pieces.size() <= free(). 2.8.6: its id stands in the last one.
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
     const std::uint16_t id = next_id(book_, writer_);
-    book_.enter(id, &packet, static_cast<std::uint16_t>(pieces.size()));
+    book_.enter_chain(id, &packet, static_cast<std::uint16_t>(pieces.size()));
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
-      write(descriptors_, book_, writer_,
-            {pieces[i].address, pieces[i].length,
-             static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext))},
-            id);
+      const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
+      writer_.write(to_u64(pieces[i].address), tail_of(pieces[i].length, id, flags), book_.mask());
     }
   }
   /// A buffer whose descriptors lie in the table that `write` fills in for an id.
   template <class Write>
   void post_table(Packet& packet, Write write) noexcept requires(F.chains) {
     const std::uint16_t id = next_id(book_, writer_);
-    book_.enter(id, &packet, kInTable);
+    book_.enter_chain(id, &packet, kInTable);
     const Extent table = write(id);
-    this->write(descriptors_, book_, writer_, {table.address, table.length, kDescIndirect}, id);
+    writer_.write(to_u64(table.address), tail_of(table.length, id, kDescIndirect), book_.mask());
   }
   /// 2.8.13: the device sees the first flags no earlier than all else. Pairs with its read of those flags.
   void publish() noexcept {
@@ -128,24 +102,24 @@ class PackedRing {
   [[nodiscard]] bool must_notify() noexcept {
     full_fence();
     const bool asked = device_asks();
-    told_.set(writer_.at.index);
+    told_.set(writer_.index);
     return asked;
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (told_.all(writer_.at.index) || !device_asks()) return false;
-    told_.set(writer_.at.index);
+    if (told_.all(writer_.index) || !device_asks()) return false;
+    told_.set(writer_.index);
     return true;
   }
   /// Whether must_notify() or notify_is_due() has settled all that was offered.
-  [[nodiscard]] bool settled() const noexcept { return told_.all(writer_.at.index); }
+  [[nodiscard]] bool settled() const noexcept { return told_.all(writer_.index); }
   /// What the doorbell says: the queue's number, and with data (2.9) the offset and wrap counter of what is
   /// made available next.
   [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
     if (!notify_.with_data) return queue;
-    return queue | std::uint32_t{ring_slot(writer_.at.index, book_.mask())} << 16 |
-           (writer_.at.wrap(book_.size()) ? kDoorbellWrap : 0U);
+    return queue | std::uint32_t{ring_slot(writer_.index, book_.mask())} << 16 |
+           (wrap_at(writer_.index) ? kDoorbellWrap : 0U);
   }
   [[nodiscard]] NotifyRules notify_rules() const noexcept { return notify_; }
 
@@ -156,25 +130,21 @@ class PackedRing {
     if constexpr (F.chains || F.in_order) {
       if (batch_.left != 0 || broken_) return true;
     }
-    return PackedTail::unpack(load_relaxed(descriptors_[ring_slot(used_.index, book_.mask())].tail))
-        .used(used_.wrap(book_.size()));
+    return PackedTail::unpack(load_relaxed(descriptors_[ring_slot(used_index_, book_.mask())].tail))
+        .used(wrap_at(used_index_));
   }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are used now (it may
   /// be shown a wrong packet). 2.8.13: what a descriptor says is read no earlier than its flags; pairs with
   /// the device's release of them.
-  template <class Show, class Sink>
+  template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     if (refused(broken_)) [[unlikely]]
       return kBroken;
     const auto count = std::min(most, book_.held());
     show_ahead(count, show);
-    if constexpr (F.in_order) {
-      return take_in_order(count, sink);
-    } else {
-      return take_in_any_order(count, sink);
-    }
+    return take<Runs>(count, sink);
   }
 
   /// The device was reset: hands every packet that it held to `take`, in the order in which they were
@@ -183,8 +153,8 @@ class PackedRing {
   void release_all(Take take) noexcept {
     if constexpr (F.in_order) {
       for (std::uint16_t left = book_.held(); left > 0; --left) {
-        const std::uint16_t id = ring_slot(used_.index, book_.mask());
-        used_.index = static_cast<std::uint16_t>(used_.index + ring_descriptors(book_.descriptors(id)));
+        const std::uint16_t id = ring_slot(used_index_, book_.mask());
+        used_index_ = static_cast<std::uint16_t>(used_index_ + ring_descriptors(book_.descriptors(id)));
         take(book_.leave(id));
       }
     } else {
@@ -194,67 +164,115 @@ class PackedRing {
   }
 
  private:
-  /// By id: the buffer. In order, an id is the slot of the buffer's first descriptor.
-  struct Entry {
-    Packet* packet = nullptr;
-    std::uint32_t length = 0;  ///< RX in order: the bytes that were offered
-    std::uint16_t descriptors = 0;
-  };
-  using Book = RingBook<Packet, F, Entry>;
-  /// A free-running position; the wrap counter (2.8.1) is the bit above the slot's, inverted: it starts at 1.
-  struct Position {
-    std::uint16_t index = 0;
-    [[nodiscard]] bool wrap(std::uint16_t size) const noexcept { return (index & size) == 0; }
-  };
-  struct Writer {
-    Position at;                        ///< where the next descriptor is written
-    PackedDescriptor* first = nullptr;  ///< posted and not published: its flags are held back
-    std::uint64_t first_tail = 0;
-  };
+  using Book = RingBook<Packet, F>;
+  /// Descriptors of one cache line: they are completed together, as a rule.
+  static constexpr std::uint16_t kRun = kCacheLine / sizeof(PackedDescriptor);
+  /// RX in order: an id is the slot of the buffer's first descriptor, and what it offered may be asked for.
+  static constexpr bool kKeepsLengths = F.in_order && !F.chains;
   static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
   static constexpr std::uint16_t kEventWrap = 1U << 15;
+  static constexpr unsigned kFlagsShift = 48;  ///< PackedTail::flags, in a tail
+  static constexpr unsigned kIdShift = 32;     ///< PackedTail::id
+  static constexpr std::uint64_t kIdBits = std::uint64_t{0xFFFF} << kIdShift;
+  static constexpr std::uint64_t kUsedFlags = std::uint64_t{kPackedAvail | kPackedUsed} << kFlagsShift;
+
+  struct Writer {
+    PackedDescriptor* ring;
+    std::uint64_t available = std::uint64_t{kPackedAvail} << kFlagsShift;  ///< 2.8.1: the flags of this lap
+    PackedDescriptor* first = nullptr;  ///< posted and not published: its flags are held back
+    std::uint64_t first_tail = 0;
+    std::uint16_t index = 0;  ///< free-running: where the next descriptor is written
+
+    void write(std::uint64_t address, std::uint64_t tail, std::uint16_t mask) noexcept {
+      PackedDescriptor& descriptor = ring[ring_slot(index, mask)];
+      tail |= available;
+      descriptor.address = address;
+      if (first == nullptr) {
+        first = &descriptor;
+        first_tail = tail;
+      } else {
+        store_relaxed(descriptor.tail, tail);
+      }
+      advance(1, mask);
+    }
+    /// Over descriptors none of which but the last may be the ring's last.
+    void advance(std::uint16_t descriptors, std::uint16_t mask) noexcept {
+      index = static_cast<std::uint16_t>(index + descriptors);
+      if (ring_slot(index, mask) == 0) [[unlikely]]
+        available ^= kUsedFlags;
+    }
+  };
   /// In order: buffers that the device used with one descriptor.
   struct Batch {
     std::uint32_t length = 0;  ///< of the last
     std::uint16_t left = 0;    ///< not taken yet
   };
 
+  template <class Runs, class Next>
+  std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, Next& next) noexcept {
+    Book book = book_;
+    Writer writer = writer_;
+    std::uint16_t posted = 0;
+    while (posted < most) {
+      PostingRun<Packet, kRun> run;
+      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
+      if (some < kRun || !post_run<Runs>(book, writer, run, flags)) {
+        for (std::uint16_t i = 0; i < some; ++i) {
+          const std::uint16_t id = next_id(book, writer);
+          book.enter(id, run.packets[i]);
+          if constexpr (kKeepsLengths) lengths_[id] = run.lengths[i];
+          writer.write(run.addresses[i], run.lengths[i] | tail_of(0, id, flags), book.mask());
+        }
+      }
+      posted = static_cast<std::uint16_t>(posted + some);
+      if (some < kRun) break;
+    }
+    book_ = book;
+    writer_ = writer;
+    return posted;
+  }
+  /// A cache line of descriptors at once, if their slots' own ids are free. False: they are not, and nothing
+  /// was done.
+  template <class Runs>
+  [[nodiscard]] bool post_run(Book& book, Writer& writer, const PostingRun<Packet, kRun>& run,
+                              std::uint16_t flags) noexcept {
+    const std::uint16_t slot = ring_slot(writer.index, book.mask());
+    if (slot % kRun != 0 || writer.first == nullptr ||
+        !book.template enter_run<Runs, kRun>(slot, run.packets.data()))
+      return false;
+    if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
+    Runs::write_pairs(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
+                      run.lengths.data(), tail_of(0, slot, flags) | writer.available,
+                      std::uint64_t{1} << kIdShift);
+    writer.advance(kRun, book.mask());
+    return true;
+  }
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {
     const EventWish wish = EventWish::unpack(load_relaxed(device_->raw));
     if (!notify_.event_index || wish.flags != kEventPosition) return wish.flags != kEventDisable;
-    // Its wrap counter is the bit above the slot's, inverted, as in Position.
+    // Its wrap counter is the bit above the slot's, inverted: see wrap_at().
     const bool wrap = (wish.offset_wrap & kEventWrap) != 0;
     const auto event = static_cast<std::uint16_t>((wish.offset_wrap & book_.mask()) | (wrap ? 0 : size()));
-    return told_.passed(event, 2U * size(), writer_.at.index, size());
+    return told_.passed(event, 2U * size(), writer_.index, size());
   }
 
+  [[nodiscard]] static std::uint64_t tail_of(std::uint32_t length, std::uint16_t id,
+                                             std::uint16_t flags) noexcept {
+    return PackedTail{length, id, flags}.pack();
+  }
   /// The slot's own number, or another while that is in flight (a device that completes out of order).
   [[nodiscard]] static std::uint16_t next_id(Book& book, const Writer& writer) noexcept {
-    const std::uint16_t id = ring_slot(writer.at.index, book.mask());
+    const std::uint16_t id = ring_slot(writer.index, book.mask());
     if constexpr (F.in_order) return id;
     return book.is_free(id) ? id : book.any_free();
   }
-  static void write(PackedDescriptor* ring, const Book& book, Writer& writer, const Piece& piece,
-                    std::uint16_t id) noexcept {
-    const std::uint16_t slot = ring_slot(writer.at.index, book.mask());
-    const std::uint16_t flags = writer.at.wrap(book.size()) ? kPackedAvail : kPackedUsed;  // 2.8.1
-    PackedDescriptor& descriptor = ring[slot];
-    descriptor.address = to_u64(piece.address);
-    if constexpr (F.in_order && !F.chains) book.entry(slot).length = piece.length;
-    const std::uint64_t tail =
-        PackedTail{piece.length, id, static_cast<std::uint16_t>(piece.flags | flags)}.pack();
-    if (writer.first == nullptr) [[unlikely]] {
-      writer.first = &descriptor;
-      writer.first_tail = tail;
-    } else {
-      store_relaxed(descriptor.tail, tail);
-    }
-    ++writer.at.index;
-  }
-  [[nodiscard]] static PackedTail read_used(const PackedDescriptor* ring, Position at,
+  /// The wrap counter (2.8.1) at a free-running position is the bit above the slot's, inverted: it starts
+  /// at 1.
+  [[nodiscard]] bool wrap_at(std::uint16_t index) const noexcept { return (index & size()) == 0; }
+  [[nodiscard]] static PackedTail read_used(const PackedDescriptor* ring, std::uint16_t index,
                                             std::uint16_t mask) noexcept {
-    return PackedTail::unpack(load_acquire(ring[ring_slot(at.index, mask)].tail));
+    return PackedTail::unpack(load_acquire(ring[ring_slot(index, mask)].tail));
   }
   /// Shows the packets of what is used now, up to `most` of them, each once.
   template <class Show>
@@ -262,13 +280,13 @@ class PackedRing {
     if constexpr (!std::is_same_v<Show, Unseen>) {
       const Book book = book_;
       const PackedDescriptor* const ring = descriptors_;
-      const std::uint16_t first = used_.index;
+      const std::uint16_t first = used_index_;
       std::uint32_t at = ring_distance(shown_, first);
       if (at > book.held()) at = 0;  // they were taken unseen
       for (const std::uint32_t end = std::min<std::uint32_t>(most, book.held()); at < end; ++at) {
-        const Position position{static_cast<std::uint16_t>(first + at)};
-        const PackedTail tail = read_used(ring, position, book.mask());
-        if (!tail.used(position.wrap(book.size()))) break;
+        const auto index = static_cast<std::uint16_t>(first + at);
+        const PackedTail tail = read_used(ring, index, book.mask());
+        if (!tail.used(wrap_at(index))) break;
         if (Packet* const packet = book.peek(tail.id); packet != nullptr) show(*packet);
       }
       shown_ = static_cast<std::uint16_t>(first + at);
@@ -282,103 +300,155 @@ class PackedRing {
   /// of order, take the places.
   template <class Take>
   void release_as_offered(Take take) noexcept {
-    const auto place_of = [](std::uint16_t index) { return std::uint32_t{index} + 1; };
-    const auto held_at = [this](std::uint16_t index) {
-      const std::uint16_t id = read_used(descriptors_, {index}, book_.mask()).id;
-      return id <= book_.mask() && !book_.is_free(id) && book_.descriptors(id) != 0 ? &book_.entry(id)
-                                                                                    : nullptr;
+    const auto place_of = [](std::uint16_t index) { return std::uint64_t{index} + 1; };
+    const auto holds = [this](std::uint32_t id) {
+      return id < size() && !book_.is_free(static_cast<std::uint16_t>(id)) &&
+             book_.descriptors(static_cast<std::uint16_t>(id)) != 0;
     };
-    const auto take_entry = [this, &take](Entry& entry) {
-      take(book_.leave(static_cast<std::uint16_t>(&entry - entries_.get())));
+    const auto id_at = [this](std::uint16_t index) {
+      return read_used(descriptors_, index, book_.mask()).id;
     };
-    const std::uint16_t end = writer_.at.index;
-    for (std::uint16_t at = used_.index; at != end; ++at) {
-      if (Entry* const entry = held_at(at); entry != nullptr) entry->length = place_of(at);
+    const std::uint16_t end = writer_.index;
+    for (std::uint16_t at = used_index_; at != end; ++at) {
+      if (const std::uint16_t id = id_at(at); holds(id)) lengths_[id] = place_of(at);
     }
     for (std::uint32_t id = 0; id < size(); ++id) {
-      Entry& entry = book_.entry(static_cast<std::uint16_t>(id));
-      if (entry.packet != nullptr && entry.length == 0) take_entry(entry);
+      if (holds(id) && lengths_[id] == 0) take(book_.leave(static_cast<std::uint16_t>(id)));
     }
-    for (std::uint16_t at = used_.index; at != end; ++at) {
-      if (Entry* const entry = held_at(at); entry != nullptr && entry->length == place_of(at))
-        take_entry(*entry);
+    for (std::uint16_t at = used_index_; at != end; ++at) {
+      if (const std::uint16_t id = id_at(at); holds(id) && lengths_[id] == place_of(at))
+        take(book_.leave(id));
     }
   }
 
-  template <class Sink>
-  std::uint16_t take_in_any_order(std::uint16_t count, Sink sink) noexcept {
-    Book book = book_;
-    Position used = used_;
+  /// Where a loop takes completions, in registers.
+  struct Taking {
+    Book book;
+    std::uint16_t index;  ///< free-running: where the next used descriptor will be
+    Batch batch;
+  };
+  template <class Runs, class Sink>
+  std::uint16_t take(std::uint16_t count, Sink sink) noexcept {
+    Taking at{book_, used_index_, batch_};
     const PackedDescriptor* const ring = descriptors_;
     std::uint16_t found = 0;
-    while (found < count) {
-      const PackedTail tail = read_used(ring, used, book.mask());
-      if (!tail.used(used.wrap(book.size()))) break;
-      Packet* const packet = book.claim(tail.id);
-      if (refused(packet == nullptr)) [[unlikely]] {
-        bad_completions_.add(1);
-        broken_ = F.chains;  // how many descriptors it stands for is told by the id alone
-        if (broken_) break;
-        ++used.index;
+    for (std::uint16_t left = count; left != 0;) {
+      std::array<Packet*, kRun> run;
+      std::array<std::uint64_t, kRun> tails;
+      if (left >= kRun && claim_run<Runs>(at, ring, tails.data(), run.data())) [[likely]] {
+        if constexpr (std::invocable<Sink&, decltype(run)&>) {
+          sink(run);
+        } else {
+#pragma GCC unroll 4
+          for (unsigned i = 0; i < kRun; ++i)
+            sink(run[i], static_cast<std::uint32_t>(tails[i]), std::uint16_t{1});
+        }
+        found = static_cast<std::uint16_t>(found + kRun);
+        left = static_cast<std::uint16_t>(left - kRun);
         continue;
       }
-      const std::uint16_t descriptors = book.descriptors(tail.id);
-      used.index = static_cast<std::uint16_t>(used.index + ring_descriptors(descriptors));
-      sink(packet, tail.length, descriptors);
-      ++found;
+      const Step step = take_one(at, ring, sink);
+      if (step == Step::kNone) break;
+      if (step == Step::kTaken) ++found;
+      --left;
     }
-    book_ = book;
-    used_ = used;
+    book_ = at.book;
+    used_index_ = at.index;
+    batch_ = at.batch;
     return told(found);
+  }
+  /// A run of used descriptors in one cache line, of neighbouring buffers of one descriptor. False: it is
+  /// none, and nothing was done.
+  template <class Runs>
+  [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint64_t* tails,
+                                      Packet** out) noexcept {
+    const std::uint16_t slot = ring_slot(at.index, at.book.mask());
+    if (slot % kRun != 0 || at.book.size() < kRun) return false;
+    if constexpr (F.in_order) {
+      if (at.batch.left != 0) return claim_run_of_batch<Runs>(at, slot, out);
+    }
+    const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
+    const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
+    if (!Runs::seconds_step(reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
+                            used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, tails) ||
+        !at.book.template claim_run<Runs, kRun>(first, out))
+      return false;
+    at.index = static_cast<std::uint16_t>(at.index + kRun);
+    return true;
+  }
+  /// The same of buffers that the device used with a descriptor that was read before.
+  template <class Runs>
+  [[nodiscard]] static bool claim_run_of_batch(Taking& at, std::uint16_t slot, Packet** out) noexcept {
+    if (!F.chains || at.batch.left < kRun || !at.book.template claim_run<Runs, kRun>(slot, out)) return false;
+    at.batch.left = static_cast<std::uint16_t>(at.batch.left - kRun);
+    at.index = static_cast<std::uint16_t>(at.index + kRun);
+    return true;
+  }
+  /// What came of the next completion. kNone: there is none, or the device cannot be followed any more.
+  enum class Step : std::uint8_t { kTaken, kBad, kNone };
+
+  template <class Sink>
+  [[nodiscard]] Step take_one(Taking& at, const PackedDescriptor* ring, Sink& sink) noexcept
+      requires(!F.in_order) {
+    const PackedTail tail = read_used(ring, at.index, at.book.mask());
+    if (!tail.used(wrap_at(at.index))) return Step::kNone;
+    std::uint16_t descriptors = 0;
+    Packet* const packet = at.book.claim(tail.id, descriptors);
+    if (refused(packet == nullptr)) [[unlikely]] {
+      bad_completions_.add(1);
+      broken_ = F.chains;  // how many descriptors it stands for is told by the id alone
+      if (broken_) return Step::kNone;
+      ++at.index;
+      return Step::kBad;
+    }
+    at.index = static_cast<std::uint16_t>(at.index + ring_descriptors(descriptors));
+    sink(packet, tail.length, descriptors);
+    return Step::kTaken;
   }
   /// 2.8.11: the next used descriptor names the last buffer of a batch; those before it were used as well,
   /// and filled whole.
   template <class Sink>
-  std::uint16_t take_in_order(std::uint16_t count, Sink sink) noexcept {
-    Book book = book_;
-    Position used = used_;
-    const PackedDescriptor* const ring = descriptors_;
-    Batch batch = batch_;
-    std::uint16_t found = 0;
-    for (; found < count; ++found) {
-      const std::uint16_t id = ring_slot(used.index, book.mask());
-      if (batch.left == 0) {
-        const PackedTail tail = read_used(ring, used, book.mask());
-        if (!tail.used(used.wrap(book.size()))) break;
-        batch = {tail.length, 1};
-        if (tail.id != id) [[unlikely]] {
-          batch.left = count_batch(book, used, tail.id);
-          if (batch.left == 0) break;
-        }
+  [[nodiscard]] Step take_one(Taking& at, const PackedDescriptor* ring, Sink& sink) noexcept
+      requires(F.in_order) {
+    const std::uint16_t id = ring_slot(at.index, at.book.mask());
+    if (at.batch.left == 0) {
+      const PackedTail tail = read_used(ring, at.index, at.book.mask());
+      if (!tail.used(wrap_at(at.index))) return Step::kNone;
+      at.batch = {tail.length, 1};
+      if (tail.id != id) [[unlikely]] {
+        at.batch.left = count_batch(at.book, at.index, tail.id);
+        if (at.batch.left == 0) return Step::kNone;
       }
-      --batch.left;
-      std::uint32_t length = batch.length;
-      if constexpr (!F.chains) {
-        if (batch.left != 0) [[unlikely]]
-          length = book.entry(id).length;
-      }
-      const std::uint16_t descriptors = book.descriptors(id);
-      Packet* const packet = book.leave(id);
-      used.index = static_cast<std::uint16_t>(used.index + ring_descriptors(descriptors));
-      sink(packet, length, descriptors);
     }
-    book_ = book;
-    used_ = used;
-    batch_ = batch;
-    return told(found);
+    --at.batch.left;
+    std::uint32_t length = at.batch.length;
+    if constexpr (kKeepsLengths) {
+      if (at.batch.left != 0) [[unlikely]]
+        length = static_cast<std::uint32_t>(lengths_[id]);
+    }
+    std::uint16_t descriptors = 0;
+    Packet* const packet = at.book.leave(id, descriptors);
+    at.index = static_cast<std::uint16_t>(at.index + ring_descriptors(descriptors));
+    sink(packet, length, descriptors);
+    return Step::kTaken;
   }
   /// What was taken before the device broke the rules is good; the next call says that it did.
   [[nodiscard]] std::uint16_t told(std::uint16_t found) const noexcept {
     return broken_ && found == 0 ? kBroken : found;
   }
-  /// Buffers from `at` up to and with that of `last`, by the driver's own book; 0: none has it, so the device
-  /// cannot be followed.
-  [[nodiscard]] [[gnu::noinline]] std::uint16_t count_batch(Book book, Position at,
+  /// Buffers from `index` up to and with that of `last`, by the driver's own book; 0: none has it, so the
+  /// device cannot be followed.
+  [[nodiscard]] [[gnu::noinline]] std::uint16_t count_batch(Book book, std::uint16_t index,
                                                             std::uint16_t last) noexcept {
+    if (book.held() == book.size() - book.free() && last <= book.mask()) {  // no chains
+      const std::uint32_t count =
+          ring_slot<std::uint32_t>(last - ring_slot(index, book.mask()), book.mask()) + 1;
+      if (count <= book.held()) return static_cast<std::uint16_t>(count);
+    }
     for (std::uint16_t count = 1; count <= book.held(); ++count) {
-      const std::uint16_t id = ring_slot(at.index, book.mask());
+      const std::uint16_t id = ring_slot(index, book.mask());
       if (id == last) return count;
-      at.index = static_cast<std::uint16_t>(at.index + ring_descriptors(book.descriptors(id)));
+      index = static_cast<std::uint16_t>(index + ring_descriptors(book.descriptors(id)));
     }
     bad_completions_.add(1);
     broken_ = true;
@@ -388,11 +458,12 @@ class PackedRing {
   PackedDescriptor* descriptors_;
   EventSuppression* driver_;
   EventSuppression* device_;
-  std::unique_ptr<Entry[]> entries_;
+  std::unique_ptr<std::uint64_t[]> lengths_;  ///< by id; written with kKeepsLengths
+  typename Book::Pages pages_;
   Book book_;
   Writer writer_;
-  Position used_;            ///< where the next used descriptor will be
-  std::uint16_t shown_ = 0;  ///< completions shown
+  std::uint16_t used_index_ = 0;  ///< free-running: where the next used descriptor will be
+  std::uint16_t shown_ = 0;       ///< completions shown
   Batch batch_;
   NotifyRules notify_;
   Told told_;  ///< of the writer's position

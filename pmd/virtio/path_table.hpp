@@ -66,6 +66,37 @@ class PathName {
 template <auto F>
 inline constexpr PathName kPathName{F};
 
+#if defined(SPINRING_WIDE_TARGET)
+/// A queue's burst for CPUs with AVX-512: the whole loop is compiled for them.
+template <class Queue, class... Extra>
+[[gnu::target(SPINRING_WIDE_TARGET), gnu::flatten, gnu::noinline]] std::uint16_t wide_loop(
+    Queue* queue, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept {
+  if constexpr (requires { queue->rests(); }) {
+    return queue->template busy_burst<WideRuns>(packets, count);
+  } else {
+    return queue->template burst<WideRuns>(packets, count, extra...);
+  }
+}
+/// The same behind a poll that finds nothing, which saves no registers.
+template <class Queue, class... Extra>
+std::uint16_t wide_burst(void* self, typename Queue::Packet** packets, std::uint16_t count,
+                         Extra... extra) noexcept {
+  auto* const queue = static_cast<Queue*>(self);
+  if constexpr (requires { queue->rests(); }) {
+    if (queue->rests()) return 0;
+  }
+  return wide_loop<Queue, Extra...>(queue, packets, count, extra...);
+}
+#endif
+/// A queue behind one function pointer, that of the best loop for this CPU. `Extra` as in erase().
+template <class Any, class Queue, class... Extra>
+[[nodiscard]] Any handle_of(Queue& queue) noexcept {
+#if defined(SPINRING_WIDE_TARGET)
+  if (has_wide_vectors()) return Any(&queue, &wide_burst<Queue, Extra...>);
+#endif
+  return erase<Any, Queue, Extra...>(queue);
+}
+
 template <PacketPool Packets>
 struct RxPath {
   RxFeatures features;
@@ -92,7 +123,7 @@ inline constexpr auto kRxPaths = []<unsigned... Index>(std::integer_sequence<uns
         [](QueueParts<Packets>&& parts) -> std::unique_ptr<RxQueueControl> {
           return std::make_unique<Concrete>(std::move(parts));
         },
-        [](RxQueueControl& queue) { return erase<AnyRxQueue<Packets>>(static_cast<Concrete&>(queue)); }};
+        [](RxQueueControl& queue) { return handle_of<AnyRxQueue<Packets>>(static_cast<Concrete&>(queue)); }};
   }.template operator()<RxFeatures::from_index(Index)>(std::integral_constant<unsigned, Index>{})...};
 }
 (std::make_integer_sequence<unsigned, RxFeatures::kCombinations>{});
@@ -107,7 +138,7 @@ inline constexpr auto kTxPaths = []<unsigned... Index>(std::integer_sequence<uns
           return std::make_unique<Concrete>(std::move(parts), empty_header);
         },
         [](TxQueueControl& queue) {
-          return erase<AnyTxQueue<Packets>, Concrete, More>(static_cast<Concrete&>(queue));
+          return handle_of<AnyTxQueue<Packets>, Concrete, More>(static_cast<Concrete&>(queue));
         },
         [](TxQueueControl& queue, std::vector<typename Packets::Packet*>& unsent) {
           static_cast<Concrete&>(queue).withdraw(unsent);

@@ -1,13 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "base/dma.hpp"
 #include "base/ring_index.hpp"
+#include "base/word_run.hpp"
 #include "pmd/virtio/checks.hpp"
 
 namespace spinring::pmd::virtio {
@@ -30,6 +34,29 @@ template <class Packet>
 struct Posting {
   Packet* packet;
   Extent extent;
+};
+
+/// Some buffers of one descriptor that a queue offers together.
+template <class Packet, std::uint16_t kMost>
+struct PostingRun {
+  std::array<Packet*, kMost> packets;
+  std::array<std::uint64_t, kMost> addresses;
+  std::array<std::uint64_t, kMost> lengths;
+
+  /// Takes up to `most` from `next`, which fills in a Posting, or returns false when there are no more.
+  template <class Next>
+  [[nodiscard]] std::uint16_t fill(std::uint16_t most, Next& next) noexcept {
+    Posting<Packet> buffer;
+    std::uint16_t filled = 0;
+#pragma GCC unroll 8
+    for (; filled < kMost; ++filled) {
+      if (filled == most || !next(buffer)) return filled;
+      packets[filled] = buffer.packet;
+      addresses[filled] = to_u64(buffer.extent.address);
+      lengths[filled] = buffer.extent.length;
+    }
+    return filled;
+  }
 };
 
 /// What harvest() returns when the device has broken the ring's rules so that it cannot be followed.
@@ -62,14 +89,28 @@ struct Unseen {
 /// Who owns which buffer id: the packets that the device holds, by id. The one place where an id that the
 /// device wrote becomes a packet. A loop works on a copy of the book in registers and puts it back: stores to
 /// packets and rings could change a member, as far as the compiler knows.
-/// `Entry` is what the ring keeps for each id in private memory, among it `packet` (that the device holds
-/// under this id, or nullptr) and `descriptors` (with chains: of its buffer; 0: a member of another's).
-template <class Packet, RingFeatures F, class Entry>
+/// Buffers of one descriptor come and go in runs of neighbouring ids, as a rule: a run is one or two vectors.
+template <class Packet, RingFeatures F>
 class RingBook {
  public:
-  /// `entries` are `size` fresh ones and outlive the book.
-  RingBook(Entry* entries, std::uint16_t size) noexcept
-      : entries_(entries), mask_(static_cast<std::uint16_t>(size - 1)), free_(size) {}
+  /// The longest run.
+  static constexpr std::uint16_t kRun = 8;
+
+  /// What a book of `size` ids is written in; outlives it.
+  struct Pages {
+    explicit Pages(std::uint16_t size)
+        : packets(std::make_unique<Packet*[]>(size)),
+          descriptors(F.chains ? std::make_unique<std::uint16_t[]>(size) : nullptr) {
+      if constexpr (F.chains) std::fill_n(descriptors.get(), size, std::uint16_t{1});
+    }
+    std::unique_ptr<Packet*[]> packets;            ///< that the device holds under this id, or nullptr
+    std::unique_ptr<std::uint16_t[]> descriptors;  ///< of its buffer; 0: a member of another's. Free ids: 1
+  };
+  RingBook(const Pages& pages, std::uint16_t size) noexcept
+      : packets_(pages.packets.get()),
+        descriptors_(pages.descriptors.get()),
+        mask_(static_cast<std::uint16_t>(size - 1)),
+        free_(size) {}
 
   [[nodiscard]] std::uint16_t size() const noexcept { return static_cast<std::uint16_t>(mask_ + 1); }
   [[nodiscard]] std::uint16_t mask() const noexcept { return mask_; }
@@ -80,11 +121,18 @@ class RingBook {
     if constexpr (F.chains) return held_;
     return static_cast<std::uint16_t>(size() - free_);
   }
-  [[nodiscard]] Entry& entry(std::uint16_t id) const noexcept { return entries_[id]; }
-  [[nodiscard]] bool is_free(std::uint16_t id) const noexcept { return entries_[id].packet == nullptr; }
+  [[nodiscard]] bool is_free(std::uint16_t id) const noexcept { return packets_[id] == nullptr; }
   /// The packet behind an id, or nullptr; nothing is believed of the id but that it names a slot.
-  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept {
-    return entries_[kChecksDevice ? id & mask_ : id].packet;
+  [[nodiscard]] Packet* peek(std::uint32_t id) const noexcept { return packets_[id & mask_]; }
+  /// Shows the packets behind kRun ids from `first` on; false: they do not lie in a row.
+  template <class Show>
+  [[nodiscard]] bool show_run(std::uint32_t first, Show& show) const noexcept {
+    if (!is_run<kRun>(first)) return false;
+#pragma GCC unroll 8
+    for (std::uint32_t i = 0; i < kRun; ++i) {
+      if (Packet* const packet = packets_[first + i]; packet != nullptr) show(*packet);
+    }
+    return true;
   }
   /// Some free id; there is one.
   [[nodiscard]] std::uint16_t any_free() noexcept {
@@ -92,45 +140,78 @@ class RingBook {
     return ring_slot(cursor_++, mask_);
   }
 
-  /// `packet` is the device's from now on, as a buffer of `descriptors` descriptors, or kInTable.
-  void enter(std::uint16_t id, Packet* packet, std::uint16_t descriptors) noexcept {
-    Entry& entry = entries_[id];
-    entry.packet = packet;
+  /// `packet` is the device's from now on, as a buffer of one descriptor.
+  void enter(std::uint16_t id, Packet* packet) noexcept {
+    packets_[id] = packet;
+    count_entered(1);
+  }
+  /// The same of several descriptors, or kInTable.
+  void enter_chain(std::uint16_t id, Packet* packet, std::uint16_t descriptors) noexcept requires(F.chains) {
+    packets_[id] = packet;
+    descriptors_[id] = descriptors;
     free_ = static_cast<std::uint16_t>(free_ - ring_descriptors(descriptors));
-    if constexpr (F.chains) {
-      entry.descriptors = descriptors;
-      ++held_;
-    }
+    ++held_;
   }
   /// A further descriptor of a buffer: no id of its own. What the device may not name.
   void enter_member(std::uint16_t id, Packet* packet) noexcept requires(F.chains) {
-    entries_[id].packet = packet;
-    entries_[id].descriptors = 0;
+    packets_[id] = packet;
+    descriptors_[id] = 0;
   }
-  void leave_member(std::uint16_t id) noexcept { entries_[id].packet = nullptr; }
+  void leave_member(std::uint16_t id) noexcept requires(F.chains) {
+    packets_[id] = nullptr;
+    descriptors_[id] = 1;
+  }
+  /// enter() for `kCount` packets (4 or 8) under the ids from `first` on; false: these do not lie in a row or
+  /// are not all free, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] bool enter_run(std::uint16_t first, Packet* const* packets) noexcept {
+    if (!is_run<kCount>(first) || !Runs::template fill_empty<kCount>(words(packets_ + first), words(packets)))
+      return false;
+    count_entered(kCount);
+    return true;
+  }
 
   /// The packet behind an id that the device wrote, which is the caller's again; nullptr if it may not name
-  /// that id now.
-  [[nodiscard]] Packet* claim(std::uint32_t id) noexcept {
+  /// that id now. `descriptors`: of its buffer.
+  [[nodiscard]] Packet* claim(std::uint32_t id, std::uint16_t& descriptors) noexcept {
     if (refused(id > mask_)) [[unlikely]]
       return nullptr;
     if constexpr (F.chains) {
-      if (refused(entries_[id].descriptors == 0)) [[unlikely]]
+      if (refused(descriptors_[id] == 0)) [[unlikely]]
         return nullptr;
     }
-    if (refused(entries_[id].packet == nullptr)) [[unlikely]]
+    if (refused(packets_[id] == nullptr)) [[unlikely]]
       return nullptr;
-    return leave(static_cast<std::uint16_t>(id));
+    return leave(static_cast<std::uint16_t>(id), descriptors);
   }
   /// The same for an id that is known to be held (the next in order).
-  [[nodiscard]] Packet* leave(std::uint16_t id) noexcept {
-    free_ = static_cast<std::uint16_t>(free_ + ring_descriptors(descriptors(id)));
-    if constexpr (F.chains) --held_;
-    return std::exchange(entries_[id].packet, nullptr);
+  [[nodiscard]] Packet* leave(std::uint16_t id, std::uint16_t& descriptors) noexcept {
+    descriptors = this->descriptors(id);
+    if constexpr (F.chains) {
+      descriptors_[id] = 1;
+      --held_;
+    }
+    free_ = static_cast<std::uint16_t>(free_ + ring_descriptors(descriptors));
+    return std::exchange(packets_[id], nullptr);
   }
-  /// Of a buffer that is held, or was claimed a moment ago.
+  [[nodiscard]] Packet* leave(std::uint16_t id) noexcept {
+    std::uint16_t descriptors = 0;
+    return leave(id, descriptors);
+  }
+  /// claim() for `kCount` ids (4 or 8) from `first` on; false: they do not lie in a row or do not all name a
+  /// buffer of one descriptor, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] bool claim_run(std::uint32_t first, Packet** out) noexcept {
+    if (!is_run<kCount>(first) || !are_single<kCount>(first) ||
+        !Runs::template take_full<kCount>(words(packets_ + first), words(out))) [[unlikely]]
+      return false;
+    if constexpr (F.chains) held_ = static_cast<std::uint16_t>(held_ - kCount);
+    free_ = static_cast<std::uint16_t>(free_ + kCount);
+    return true;
+  }
+  /// Of a buffer that is held.
   [[nodiscard]] std::uint16_t descriptors(std::uint16_t id) const noexcept {
-    if constexpr (F.chains) return entries_[id].descriptors;
+    if constexpr (F.chains) return descriptors_[id];
     return 1;
   }
 
@@ -138,15 +219,48 @@ class RingBook {
   template <class Take>
   void release_all(Take take) noexcept {
     for (std::uint32_t id = 0; id < size(); ++id) {
-      Packet* const packet = std::exchange(entries_[id].packet, nullptr);
-      if (packet != nullptr && descriptors(static_cast<std::uint16_t>(id)) != 0) take(packet);
+      const std::uint16_t descriptors = this->descriptors(static_cast<std::uint16_t>(id));
+      if constexpr (F.chains) descriptors_[id] = 1;
+      Packet* const packet = std::exchange(packets_[id], nullptr);
+      if (packet != nullptr && descriptors != 0) take(packet);
     }
     held_ = 0;
     free_ = size();
   }
 
  private:
-  Entry* entries_;
+  template <std::uint16_t kCount>
+  [[nodiscard]] bool is_run(std::uint32_t first) const noexcept {
+    return first + std::uint64_t{kCount} <= size();
+  }
+  /// Whether none of these ids is of a chain.
+  template <std::uint16_t kCount>
+  [[nodiscard]] bool are_single(std::uint32_t first) const noexcept {
+    if constexpr (F.chains) {
+      for (unsigned i = 0; i < kCount; i += 4) {
+        std::uint64_t four = 0;
+        std::memcpy(&four, descriptors_ + first + i, sizeof(four));
+        if (four != 0x0001'0001'0001'0001U) [[unlikely]]
+          return false;
+      }
+    }
+    return true;
+  }
+  /// Pointers as words, for Runs: these may alias anything.
+  [[nodiscard]] static RunWord* words(Packet** pointers) noexcept {
+    static_assert(sizeof(Packet*) == sizeof(RunWord));
+    return reinterpret_cast<RunWord*>(pointers);
+  }
+  [[nodiscard]] static const RunWord* words(Packet* const* pointers) noexcept {
+    return reinterpret_cast<const RunWord*>(pointers);
+  }
+  void count_entered(std::uint16_t count) noexcept {
+    free_ = static_cast<std::uint16_t>(free_ - count);
+    if constexpr (F.chains) held_ = static_cast<std::uint16_t>(held_ + count);
+  }
+
+  Packet** packets_;
+  std::uint16_t* descriptors_;  ///< with chains
   std::uint16_t mask_;
   std::uint16_t cursor_ = 0;
   std::uint16_t free_;

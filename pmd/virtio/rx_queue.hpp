@@ -66,7 +66,8 @@ class RxQueue final
     this->ring_.release_all([this](Packet* packet) { this->cache_->put({&packet, 1}); });
   }
   void fill() noexcept override {
-    const std::uint16_t posted = give(this->fill_, [this](auto out) { return this->cache_->get(out); });
+    const std::uint16_t posted =
+        give<NarrowRuns>(this->fill_, [this](auto out) { return this->cache_->get(out); });
     borrowed_ = posted;
     if (posted < this->fill_) refill_short_.add(1);
     this->ring_.publish();
@@ -78,25 +79,18 @@ class RxQueue final
 
   /// Up to `count` frames into `out`. Bounded by `count`, whatever the device writes.
   [[nodiscard]] std::uint16_t burst(Packet** out, std::uint16_t count) noexcept {
-    if (this->faulted()) [[unlikely]]
-      return 0;
-    if (!this->ring_.has_completions() && this->ring_.settled() && missing() < refill_threshold_) return 0;
-    return busy_burst(out, count);
+    if (rests()) return 0;
+    return narrow_busy_burst(out, count);
   }
-
- private:
-  using Base = typename RxQueue::Queue;
-  static constexpr std::size_t kMostSurplus = 64;  ///< that one refill gives back
-  static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
-  /// A frame has an Ethernet header: what is shorter is none.
-  static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
-
-  /// Packets that the device could hold in addition.
-  [[nodiscard]] std::uint32_t missing() const noexcept { return this->fill_ - this->ring_.held(); }
-
-  /// The burst of a queue that has something to do. Apart from burst(), so that a poll which finds nothing,
-  /// as most polls do where the device is the limit, is over before registers are saved for the loop.
-  [[nodiscard]] [[gnu::noinline]] std::uint16_t busy_burst(Packet** out, std::uint16_t count) noexcept {
+  /// Whether a burst has nothing to do, not even for the ring's sake.
+  [[nodiscard]] bool rests() const noexcept {
+    if (this->faulted()) [[unlikely]]
+      return true;
+    return !this->ring_.has_completions() && this->ring_.settled() && missing() < refill_threshold_;
+  }
+  /// The burst of a queue that does not rest.
+  template <class Runs>
+  [[nodiscard]] std::uint16_t busy_burst(Packet** out, std::uint16_t count) noexcept {
     if (this->ring_.notify_is_due()) [[unlikely]]
       this->ring_doorbell();
     Packet** end = out;
@@ -104,16 +98,16 @@ class RxQueue final
     while (end != out + count) {
       const auto most =
           std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - end), Base::kHarvest);
-      const std::uint16_t found =
-          this->ring_.harvest(most, std::conditional_t<kLookAhead, Fetch, Unseen>(),
-                              [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
-                                if constexpr (!kLookAhead) Fetch()(*packet);
-                                Packet* const frame = take(packet, length);
-                                if (frame == nullptr) [[unlikely]]
-                                  return;
-                                bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
-                                *end++ = frame;
-                              });
+      const std::uint16_t found = this->ring_.template harvest<Runs>(
+          most, std::conditional_t<kLookAhead, Fetch, Unseen>(),
+          [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
+            if constexpr (!kLookAhead) Fetch()(*packet);
+            Packet* const frame = take(packet, length);
+            if (frame == nullptr) [[unlikely]]
+              return;
+            bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
+            *end++ = frame;
+          });
       if (found == kBroken) [[unlikely]] {
         this->set_faulted();
         break;
@@ -127,12 +121,28 @@ class RxQueue final
       packets_.add(received);
       bytes_.add(bytes);
     }
-    refill(refill_threshold_);
+    refill<Runs>(refill_threshold_);
     // With time to spare for the fence: so no later poll need look whether the device asks.
     if (received == 0 && !this->ring_.settled() && this->ring_.must_notify()) this->ring_doorbell();
     return received;
   }
 
+ private:
+  using Base = typename RxQueue::Queue;
+  static constexpr std::size_t kMostSurplus = 64;  ///< that one refill gives back
+  static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
+  /// A frame has an Ethernet header: what is shorter is none.
+  static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
+
+  /// Packets that the device could hold in addition.
+  [[nodiscard]] std::uint32_t missing() const noexcept { return this->fill_ - this->ring_.held(); }
+
+  /// Apart from burst(), so that a poll which finds nothing, as most do where the device is the limit, is
+  /// over before registers are saved for the loop.
+  [[nodiscard]] [[gnu::noinline]] std::uint16_t narrow_busy_burst(Packet** out,
+                                                                  std::uint16_t count) noexcept {
+    return busy_burst<NarrowRuns>(out, count);
+  }
   /// Has the line on its way that the device wrote and the application reads first.
   struct Fetch {
     void operator()(Packet& packet) const noexcept {
@@ -140,8 +150,8 @@ class RxQueue final
     }
   };
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
-  /// to write. That pays where the frame's first line is read at once.
-  static constexpr bool kLookAhead = !F.packed || F.mergeable;
+  /// to write.
+  static constexpr bool kLookAhead = !F.packed;
 
   /// A frame of several buffers of which some are still to come.
   struct OpenFrame {
@@ -239,16 +249,17 @@ class RxQueue final
   /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this
   /// lcore recycled come first, in their order: so buffers keep their place in the ring, and what is in
   /// circulation stays what it was. Only a ring that runs low takes more of the pool.
+  template <class Runs>
   void refill(std::uint16_t threshold) noexcept {
     const std::uint16_t held = this->ring_.held();
     if (this->fill_ - held < threshold) return;
     if (borrowed_ > this->fill_ && held > this->fill_ / 2) [[unlikely]]
       give_surplus_back();
     const std::uint16_t wanted = this->fill_ - held;
-    std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
+    std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
     if (held + posted <= this->fill_ / 2) {
       const std::uint16_t borrowed =
-          give(wanted - posted, [this](auto out) { return this->cache_->get(out); });
+          give<Runs>(wanted - posted, [this](auto out) { return this->cache_->get(out); });
       borrowed_ = std::min(borrowed_ + borrowed, 2U * this->fill_);
       posted += borrowed;
       if (posted < wanted) [[unlikely]]
@@ -267,10 +278,10 @@ class RxQueue final
     borrowed_ -= static_cast<std::uint32_t>(got);
   }
   /// Posts up to `wanted` packets that `take` gets; returns how many.
-  template <class Take>
+  template <class Runs, class Take>
   std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
     return post_in_batches<Packets>(wanted, take, [this](std::span<Packet*> fresh) {
-      this->ring_.post_empty(fresh, [&table = *this->table_](Packet& packet) {
+      this->ring_.template post_empty<Runs>(fresh, [&table = *this->table_](Packet& packet) {
         const void* start = Packets::buffer(packet) + Packets::headroom_wanted();
         return Extent{Packets::iova(packet, start, table), writable<Packets>(packet)};
       });

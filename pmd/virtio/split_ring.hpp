@@ -1,41 +1,27 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <type_traits>
 
-#include "base/align.hpp"
 #include "base/counter.hpp"
 #include "base/cpu.hpp"
 #include "base/ring_index.hpp"
 #include "base/shared.hpp"
+#include "base/word_pair.hpp"
 #include "mempool/memory.hpp"
+#include "pmd/virtio/id_hints.hpp"
 #include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
+#include "pmd/virtio/ring_layout.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
 
 namespace spinring::pmd::virtio {
-
-/// Where the parts of a split virtqueue lie in its block. 2.7: descriptor table first (16-byte aligned); the
-/// rings start on cache lines of their own, since driver and device write one each.
-struct SplitLayout {
-  static constexpr std::size_t avail(std::uint16_t size) noexcept {
-    return align_up(sizeof(Descriptor) * size, kCacheLine);
-  }
-  static constexpr std::size_t used(std::uint16_t size) noexcept {
-    return align_up(used_event(size) + sizeof(Le16), kCacheLine);
-  }
-  static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
-  /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
-  static constexpr std::size_t used_event(std::uint16_t size) noexcept {
-    return avail(size) + sizeof(AvailHead) + sizeof(Le16) * size;
-  }
-  static constexpr std::size_t avail_event(std::uint16_t size) noexcept {
-    return used(size) + sizeof(UsedHead) + sizeof(UsedElement) * size;
-  }
-};
 
 /// A split virtqueue (virtio 1.2, 2.7), driver's side: descriptors, available ring, used ring. Holds every
 /// barrier of the queue, in pairs with the device's. It does not write what has not changed: a line of the
@@ -51,17 +37,16 @@ class SplitRing {
       : descriptors_(reinterpret_cast<Descriptor*>(block.data())),
         avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
-        entries_(std::make_unique<Entry[]>(size)),
-        hints_(F.in_order ? nullptr : std::make_unique<std::uint16_t[]>(kHintsPerEntry * size)),
-        hint_mask_(kHintsPerEntry * size - 1),
-        book_(entries_.get(), size),
+        written_(std::make_unique<std::uint64_t[]>(size)),
+        rests_(kKeepsRests ? std::make_unique<std::uint64_t[]>(size) : nullptr),
+        offered_(std::make_unique<std::uint16_t[]>(size)),
+        hints_(F.in_order ? std::uint16_t{0} : size),
+        pages_(size),
+        book_(pages_, size),
         notify_(notify),
         block_(std::move(block)) {
-    if (notify_.event_index) {
-      keep_quiet();
-    } else {
-      store_relaxed(avail_->flags, kAvailNoInterrupt);
-    }
+    if (notify_.event_index) quiet_.say(event(SplitLayout::used_event(size)), 0);
+    if (!notify_.event_index) store_relaxed(avail_->flags, kAvailNoInterrupt);
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return book_.size(); }
@@ -78,71 +63,69 @@ class SplitRing {
   /// Buffers of one descriptor for the device to write, packets.size() <= free(). `extent_of` says where a
   /// packet's buffer lies, each time the same: it is asked for those alone that their descriptor does not
   /// name already. The device sees them after publish().
-  template <class ExtentOf>
+  template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    Book book = book_;
-    std::uint16_t index = avail_index_;
-    std::uint16_t in_table = next_descriptor_;
-    for (Packet* const packet : packets) {
-      const std::uint16_t id = id_for(book, in_table, reinterpret_cast<std::uintptr_t>(packet));
-      Entry& entry = book.entry(id);
-      book.enter(id, packet, 1);
-      if (entry.last != packet) [[unlikely]] {
-        const Extent extent = extent_of(*packet);
-        entry.last = packet;
-        entry.length = extent.length;
-        descriptors_[id] = {to_u64(extent.address), extent.length, kDescWrite, 0};
+    Offering to = offering();
+    while (!packets.empty()) {
+      const std::size_t some = std::min<std::size_t>(packets.size(), Book::kRun);
+      if (some < Book::kRun || !post_known_run<Runs>(to, packets.data())) {
+        for (Packet* const packet : packets.first(some)) post_one(to, packet, extent_of);
       }
-      offer(book, index++, id);
+      packets = packets.subspan(some);
     }
-    book_ = book;
-    avail_index_ = index;
-    next_descriptor_ = in_table;
+    end(to);
   }
   /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
   /// false ends it. Returns how many. The device sees them after publish().
-  template <class Next>
+  template <class Runs, class Next>
   std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
-    Book book = book_;
-    std::uint16_t index = avail_index_;
-    std::uint16_t in_table = next_descriptor_;
-    Posting<Packet> buffer;
+    Offering to = offering();
     std::uint16_t posted = 0;
-    for (; posted < most && next(buffer); ++posted) {
-      const std::uint64_t address = to_u64(buffer.extent.address);
-      const std::uint16_t id = id_for(book, in_table, address);
-      book.enter(id, buffer.packet, 1);
-      describe(book, id, address, buffer.extent.length, 0, 0);
-      offer(book, index++, id);
+    while (posted < most) {
+      PostingRun<Packet, Book::kRun> run;
+      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
+      if (some < Book::kRun || !post_known_run<Runs>(to, run)) {
+        for (std::uint16_t i = 0; i < some; ++i) {
+          const std::uint16_t id = id_for(to, run.addresses[i]);
+          to.book.enter(id, run.packets[i]);
+          describe(id, run.addresses[i], run.lengths[i]);
+          offer(to, id);
+        }
+      }
+      posted = static_cast<std::uint16_t>(posted + some);
+      if (some < Book::kRun) break;
     }
-    book_ = book;
-    avail_index_ = index;
-    next_descriptor_ = in_table;
+    end(to);
     return posted;
   }
   /// A buffer of several descriptors, pieces.size() <= free().
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
-    const std::uint16_t head = next_id(book_, next_descriptor_);
-    book_.enter(head, &packet, static_cast<std::uint16_t>(pieces.size()));
+    Offering to = offering();
+    const std::uint16_t head = next_id(to);
+    to.book.enter_chain(head, &packet, static_cast<std::uint16_t>(pieces.size()));
     std::uint16_t id = head;
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
-      const std::uint16_t next = last ? std::uint16_t{0} : next_id(book_, next_descriptor_);
-      if (!last) book_.enter_member(next, &packet);
-      describe(book_, id, to_u64(pieces[i].address), pieces[i].length,
-               static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext)), next);
+      const std::uint16_t next = last ? std::uint16_t{0} : next_id(to);
+      if (!last) to.book.enter_member(next, &packet);
+      const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
+      describe(id, to_u64(pieces[i].address),
+               pieces[i].length | std::uint64_t{flags} << 32U | std::uint64_t{next} << kNextShift);
       id = next;
     }
-    offer(book_, avail_index_++, head);
+    offer(to, head);
+    end(to);
   }
   /// A buffer whose descriptors lie in the table that `write` fills in for an id.
   template <class Write>
   void post_table(Packet& packet, Write write) noexcept requires(F.chains) {
-    const std::uint16_t id = next_id(book_, next_descriptor_);
-    book_.enter(id, &packet, kInTable);
+    Offering to = offering();
+    const std::uint16_t id = next_id(to);
+    to.book.enter_chain(id, &packet, kInTable);
     const Extent table = write(id);
-    describe(book_, id, to_u64(table.address), table.length, kDescIndirect, 0);
-    offer(book_, avail_index_++, id);
+    describe(id, to_u64(table.address), table.length | std::uint64_t{kDescIndirect} << 32U);
+    offer(to, id);
+    end(to);
   }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
   /// of the index.
@@ -180,7 +163,7 @@ class SplitRing {
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are known to be there
   /// (it may be shown a wrong packet).
-  template <class Show, class Sink>
+  template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
@@ -191,13 +174,7 @@ class SplitRing {
       }
     }
     show_ahead(std::min<std::uint32_t>(waiting(), 2U * most), show);
-    const std::uint16_t count = std::min(waiting(), most);
-    if constexpr (F.in_order) {
-      take_in_order(count, sink);
-      return count;
-    } else {
-      return take_in_any_order(count, sink);
-    }
+    return take<Runs>(std::min(waiting(), most), sink);
   }
 
   /// The device was reset: hands every packet that it held to `take`; those that it was to read in the order
@@ -217,84 +194,114 @@ class SplitRing {
   }
 
  private:
-  static constexpr std::uint32_t kHintsPerEntry = 4;
-  /// Positions after which keep_quiet() is due: with a ring more, still less than 65536.
-  static constexpr std::uint16_t kQuietFor = 16384;
-  /// Buffers are at least this far apart, as a rule; it decides only how well hints are told apart.
-  static constexpr unsigned kHintShift = 11;
+  static constexpr bool kKeepsRests = F.chains || F.in_order;  ///< a length may be asked for, or links
+  static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
 
-  /// By id: the buffer, and what its descriptor was given last. By slot: the available ring's entry (zero at
-  /// first, as the ring). Two to a cache line.
-  struct TxEntry {
-    Packet* packet = nullptr;
-    std::uint64_t address = 0;
-    std::uint64_t rest = 0;  ///< length, flags and next, from the low end
-    std::uint16_t descriptors = 0;
-    std::uint16_t offered = 0;
-  };
-  /// The same without chains: a packet's buffer is always described alike.
-  struct RxEntry {
-    Packet* packet = nullptr;
-    Packet* last = nullptr;  ///< whose buffer the descriptor names
-    std::uint32_t length = 0;
-    std::uint16_t offered = 0;
-  };
-  using Entry = std::conditional_t<F.chains, TxEntry, RxEntry>;
-  using Book = RingBook<Packet, F, Entry>;
+  using Book = RingBook<Packet, F>;
 
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {
     if (!notify_.event_index) return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
-    if (ring_distance(used_index_, quiet_from_) >= kQuietFor) [[unlikely]]
-      keep_quiet();
-    const auto& event = *reinterpret_cast<const Le16*>(block_.data() + SplitLayout::avail_event(size()));
-    return told_.passed(load_relaxed(event), 1U << 16, avail_index_, size());
+    if (quiet_.is_due(used_index_)) [[unlikely]]
+      quiet_.say(event(SplitLayout::used_event(size())), used_index_);
+    return told_.passed(load_relaxed(event(SplitLayout::avail_event(size()))), 1U << 16, avail_index_,
+                        size());
   }
-  /// 2.7.7.1: with events the driver cannot say that it wants none, only that it waits for one which was long
-  /// ago: it comes again after 65536 entries, so that is said anew before.
-  void keep_quiet() noexcept {
-    quiet_from_ = used_index_;
-    store_relaxed(*reinterpret_cast<Le16*>(block_.data() + SplitLayout::used_event(size())),
-                  static_cast<std::uint16_t>(used_index_ - 1));
+  [[nodiscard]] Le16& event(std::size_t offset) noexcept {
+    return *reinterpret_cast<Le16*>(block_.data() + offset);
   }
-
   [[nodiscard]] Le16* avail_ring() noexcept { return reinterpret_cast<Le16*>(avail_ + 1); }
   [[nodiscard]] static const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
     return reinterpret_cast<const UsedElement*>(used + 1)[slot];
   }
 
+  /// Where a loop offers buffers, in registers.
+  struct Offering {
+    Book book;
+    std::uint16_t index;  ///< of the available ring
+    std::uint16_t next;   ///< in order: the next descriptor to fill
+  };
+  [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_, next_descriptor_}; }
+  void end(const Offering& to) noexcept {
+    book_ = to.book;
+    avail_index_ = to.index;
+    next_descriptor_ = to.next;
+  }
+
+  /// kRun packets whose buffers are named by descriptors in a row, and those by the available ring: nothing
+  /// of the ring is written. False: they are not, and nothing was done.
+  template <class Runs>
+  [[nodiscard]] bool post_known_run(Offering& to, Packet* const* packets) noexcept requires(!F.chains) {
+    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask())
+                                           : hints_.of(reinterpret_cast<std::uintptr_t>(packets[0]));
+    return offers_run(to, first) &&
+           Runs::template same<Book::kRun>(&written_[first], reinterpret_cast<const RunWord*>(packets)) &&
+           end_run<Runs>(to, first, packets);
+  }
+  template <class Runs>
+  [[nodiscard]] bool post_known_run(Offering& to, const PostingRun<Packet, Book::kRun>& run) noexcept
+      requires(F.chains) {
+    const std::uint16_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hints_.of(run.addresses[0]);
+    return offers_run(to, first) && Runs::template same<Book::kRun>(&written_[first], run.addresses.data()) &&
+           Runs::template same<Book::kRun>(&rests_[first], run.lengths.data()) &&
+           end_run<Runs>(to, first, run.packets.data());
+  }
+  /// Whether the available ring's next entries name the ids from `first` on.
+  [[nodiscard]] bool offers_run(const Offering& to, std::uint16_t first) const noexcept {
+    const std::uint16_t slot = ring_slot(to.index, to.book.mask());
+    if (std::uint32_t{std::max(first, slot)} + Book::kRun > to.book.size()) return false;
+    return counts_up_8(offered_.get() + slot, first);
+  }
+  template <class Runs>
+  [[nodiscard]] static bool end_run(Offering& to, std::uint16_t first, Packet* const* packets) noexcept {
+    if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
+    to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
+    if constexpr (F.in_order) to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
+    return true;
+  }
+  template <class ExtentOf>
+  void post_one(Offering& to, Packet* packet, ExtentOf& extent_of) noexcept requires(!F.chains) {
+    const std::uint16_t id = id_for(to, reinterpret_cast<std::uintptr_t>(packet));
+    to.book.enter(id, packet);
+    if (written_[id] != reinterpret_cast<std::uintptr_t>(packet)) [[unlikely]] {
+      const Extent extent = extent_of(*packet);
+      written_[id] = reinterpret_cast<std::uintptr_t>(packet);
+      if constexpr (kKeepsRests) rests_[id] = extent.length;
+      descriptors_[id] = {to_u64(extent.address), extent.length, kDescWrite, 0};
+    }
+    offer(to, id);
+  }
+
   /// 2.7.9: in order, descriptors are used in the order of the table. Otherwise a buffer gets the id that it
   /// had last, so that its descriptor need not be written.
-  [[nodiscard]] std::uint16_t id_for(Book& book, std::uint16_t& in_table, std::uint64_t address) noexcept {
+  [[nodiscard]] std::uint16_t id_for(Offering& to, std::uint64_t address) noexcept {
     if constexpr (F.in_order) {
-      return next_id(book, in_table);
+      return next_id(to);
     } else {
-      std::uint16_t& hint = hints_[(address >> kHintShift) & hint_mask_];
-      if (!book.is_free(hint)) [[unlikely]]
-        hint = book.any_free();
-      return hint;
+      std::uint16_t& id = hints_.of(address);
+      if (!to.book.is_free(id)) [[unlikely]]
+        id = to.book.any_free();
+      return id;
     }
   }
-  [[nodiscard]] static std::uint16_t next_id(Book& book, std::uint16_t& in_table) noexcept {
-    if constexpr (F.in_order) return ring_slot(in_table++, book.mask());
-    return book.any_free();
+  [[nodiscard]] static std::uint16_t next_id(Offering& to) noexcept {
+    if constexpr (F.in_order) return ring_slot(to.next++, to.book.mask());
+    return to.book.any_free();
   }
-  void describe(const Book& book, std::uint16_t id, std::uint64_t address, std::uint32_t length,
-                std::uint16_t flags, std::uint16_t next) noexcept {
-    Entry& written = book.entry(id);
-    const std::uint64_t rest = length | std::uint64_t{flags} << 32U | std::uint64_t{next} << 48U;
-    if (written.address == address && written.rest == rest) [[likely]]
+  /// `rest`: length, flags and next, from the low end.
+  void describe(std::uint16_t id, std::uint64_t address, std::uint64_t rest) noexcept requires(F.chains) {
+    if (written_[id] == address && rests_[id] == rest) [[likely]]
       return;
-    written.address = address;
-    written.rest = rest;
-    descriptors_[id] = {address, length, flags, next};
+    written_[id] = address;
+    rests_[id] = rest;
+    descriptors_[id] = {address, static_cast<std::uint32_t>(rest), static_cast<std::uint16_t>(rest >> 32U),
+                        static_cast<std::uint16_t>(rest >> kNextShift)};
   }
-  void offer(const Book& book, std::uint16_t index, std::uint16_t id) noexcept {
-    const std::uint16_t slot = ring_slot(index, book.mask());
-    std::uint16_t& offered = book.entry(slot).offered;
-    if (offered == id) [[likely]]
+  void offer(Offering& to, std::uint16_t id) noexcept {
+    const std::uint16_t slot = ring_slot(to.index++, to.book.mask());
+    if (offered_[slot] == id) [[likely]]
       return;
-    offered = id;
+    offered_[slot] = id;
     avail_ring()[slot] = id;
   }
 
@@ -305,28 +312,28 @@ class SplitRing {
   void release_as_offered(Take take) noexcept requires(F.chains) {
     constexpr std::uint64_t kListed = ~std::uint64_t{0};
     const auto held = [this](std::uint16_t id) {
-      return !book_.is_free(id) && book_.descriptors(id) != 0 && book_.entry(id).rest != kListed;
+      return !book_.is_free(id) && book_.descriptors(id) != 0 && rests_[id] != kListed;
     };
     std::uint16_t listed = 0;
     for (std::uint32_t back = 1; back <= size(); ++back) {
       const std::uint16_t slot = ring_slot(static_cast<std::uint16_t>(avail_index_ - back), book_.mask());
-      const std::uint16_t id = book_.entry(slot).offered;
+      const std::uint16_t id = offered_[slot];
       if (!held(id)) continue;
-      hints_[listed++] = id;
-      book_.entry(id).rest = kListed;
+      hints_.list()[listed++] = id;
+      rests_[id] = kListed;
     }
     for (std::uint32_t id = 0; id < size(); ++id) {
       if (held(static_cast<std::uint16_t>(id))) take(book_.leave(static_cast<std::uint16_t>(id)));
     }
-    while (listed > 0) take(book_.leave(hints_[--listed]));
+    while (listed > 0) take(book_.leave(hints_.list()[--listed]));
   }
 
   /// The links are the driver's own copies: what stands in the table is the device's to read, not ours to
   /// trust.
-  static void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) noexcept {
+  void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) const noexcept {
     std::uint16_t id = head;
     for (std::uint16_t left = ring_descriptors(descriptors); left > 1; --left) {
-      id = static_cast<std::uint16_t>(book.entry(id).rest >> 48U);
+      id = static_cast<std::uint16_t>(rests_[id] >> kNextShift);
       book.leave_member(id);
     }
   }
@@ -340,82 +347,127 @@ class SplitRing {
       const std::uint16_t first = used_index_;
       std::uint32_t at = ring_distance(shown_index_, first);
       if (at > book.size()) at = 0;  // they were taken unseen
-      for (; at < count; ++at) {
-        const std::uint16_t slot = ring_slot(static_cast<std::uint16_t>(first + at), book.mask());
-        if constexpr (F.in_order) {
-          show(*book.entry(slot).packet);  // what waits in order is held
-        } else {
-          if (Packet* const packet = book.peek(load_relaxed(used_element(used_, slot).id)); packet != nullptr)
-            show(*packet);
+      while (at < count) {
+        // Neighbours are completed together, as a rule.
+        const std::uint32_t id = likely_id(static_cast<std::uint16_t>(first + at));
+        const std::uint32_t some = std::min<std::uint32_t>(count - at, Book::kRun);
+        at += some;
+        if (some == Book::kRun && book.show_run(id, show)) continue;
+        for (std::uint32_t i = 0; i < some; ++i) {
+          if (Packet* const packet = book.peek(id + i); packet != nullptr) show(*packet);
         }
       }
       shown_index_ = static_cast<std::uint16_t>(first + at);
     }
   }
-  template <class Sink>
-  std::uint16_t take_in_any_order(std::uint16_t count, Sink sink) noexcept {
-    Book book = book_;
-    const UsedHead* const used = used_;
-    std::uint16_t index = used_index_;
-    std::uint16_t bad = 0;
-    for (const auto end = static_cast<std::uint16_t>(index + count); index != end; ++index) {
-      const UsedElement& element = used_element(used, ring_slot(index, book.mask()));
-      const std::uint32_t id = load_relaxed(element.id);
-      Packet* const packet = book.claim(id);
-      if (refused(packet == nullptr)) [[unlikely]] {
-        ++bad;
-        continue;
-      }
-      const std::uint16_t descriptors = book.descriptors(static_cast<std::uint16_t>(id));
-      if constexpr (F.chains) release_members(book, static_cast<std::uint16_t>(id), descriptors);
-      sink(packet, load_relaxed(element.length), descriptors);
-    }
-    book_ = book;
-    used_index_ = index;
-    if (bad != 0) [[unlikely]]
-      bad_completions_.add(bad);
-    return static_cast<std::uint16_t>(count - bad);
-  }
-  /// 2.7.9: which buffer comes next needs no reading. Buffers for the device to write (RX: never chains) have
-  /// their length in the used ring; where the device used several with one entry, that entry names the last
-  /// and its length, and those before it were filled whole.
-  template <class Sink>
-  void take_in_order(std::uint16_t count, Sink sink) noexcept {
-    Book book = book_;
-    const UsedHead* const used = used_;
-    std::uint16_t index = used_index_;
-    std::uint16_t in_table = next_used_;
-    Batch batch = batch_;
-    for (const auto end = static_cast<std::uint16_t>(index + count); index != end; ++index) {
-      const std::uint16_t head = ring_slot(in_table, book.mask());
-      std::uint32_t length = 0;
-      if constexpr (!F.chains) {
-        if (batch.skipped != 0) [[unlikely]] {
-          --batch.skipped;
-        } else {
-          const UsedElement& element = used_element(used, ring_slot(index, book.mask()));
-          batch.length = load_relaxed(element.length);
-          if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
-            batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
-        }
-        length = batch.skipped != 0 ? book.entry(head).length : batch.length;
-      }
-      const std::uint16_t descriptors = book.descriptors(head);
-      Packet* const packet = book.leave(head);
-      if constexpr (F.chains) release_members(book, head, descriptors);
-      in_table = static_cast<std::uint16_t>(in_table + ring_descriptors(descriptors));
-      sink(packet, length, descriptors);
-    }
-    book_ = book;
-    used_index_ = index;
-    next_used_ = in_table;
-    batch_ = batch;
+  /// What a waiting completion names.
+  [[nodiscard]] std::uint32_t likely_id(std::uint16_t index) const noexcept {
+    if constexpr (F.in_order) return index;
+    return load_relaxed(used_element(used_, ring_slot(index, book_.mask())).id);
   }
   /// In order: buffers that the device used with one entry.
   struct Batch {
     std::uint32_t length = 0;   ///< of the last
     std::uint16_t skipped = 0;  ///< before the last
   };
+  /// Where a loop takes completions, in registers.
+  struct Taking {
+    Book book;
+    std::uint16_t index;  ///< of the used ring
+    std::uint16_t next;   ///< in order: the head of the next buffer
+    Batch batch;
+    std::uint16_t bad = 0;
+  };
+  /// 2.7.9: in order, which buffer comes next needs no reading, but that of buffers for the device to write
+  /// (RX: never chains): their length is in the used ring.
+  static constexpr bool kReadsEntries = !F.in_order || !F.chains;
+
+  /// The next `count` completions, which wait; returns how many of them were good.
+  template <class Runs, class Sink>
+  std::uint16_t take(std::uint16_t count, Sink sink) noexcept {
+    Taking at{book_, used_index_, next_used_, batch_};
+    const UsedHead* const used = used_;
+    for (std::uint16_t left = count; left != 0;) {
+      std::array<Packet*, Book::kRun> run;
+      std::uint16_t some = std::min(left, Book::kRun);
+      left = static_cast<std::uint16_t>(left - some);
+      const std::uint16_t slot = ring_slot(at.index, at.book.mask());
+      if (some == run.size() && claim_run<Runs>(at, used, slot, run.data())) [[likely]] {
+        if constexpr (std::invocable<Sink&, decltype(run)&>) {
+          sink(run);
+        } else {
+#pragma GCC unroll 8
+          for (std::uint16_t i = 0; i < run.size(); ++i) {
+            const auto entry = static_cast<std::uint16_t>(slot + i);
+            sink(run[i], kReadsEntries ? load_relaxed(used_element(used, entry).length) : 0,
+                 std::uint16_t{1});
+          }
+        }
+      } else {
+        for (; some != 0; --some) take_one(at, used, sink);
+      }
+    }
+    book_ = at.book;
+    used_index_ = at.index;
+    next_used_ = at.next;
+    batch_ = at.batch;
+    if (at.bad != 0) [[unlikely]]
+      bad_completions_.add(at.bad);
+    return static_cast<std::uint16_t>(count - at.bad);
+  }
+  /// kRun completions of neighbouring buffers of one descriptor, which nearly all are. False: they are not,
+  /// and nothing was done.
+  template <class Runs>
+  [[nodiscard]] static bool claim_run(Taking& at, const UsedHead* used, std::uint16_t slot,
+                                      Packet** out) noexcept {
+    std::uint32_t first = ring_slot(at.next, at.book.mask());
+    if constexpr (kReadsEntries) {
+      if (std::uint32_t{slot} + Book::kRun > at.book.size() || at.batch.skipped != 0) return false;
+      if constexpr (!F.in_order) first = load_relaxed(used_element(used, slot).id);
+      if (!Runs::counts_up(&used_element(used, slot), first)) return false;
+    }
+    if (!at.book.template claim_run<Runs, Book::kRun>(first, out)) return false;
+    at.index = static_cast<std::uint16_t>(at.index + Book::kRun);
+    if constexpr (F.in_order) at.next = static_cast<std::uint16_t>(at.next + Book::kRun);
+    return true;
+  }
+  template <class Sink>
+  void take_one(Taking& at, const UsedHead* used, Sink& sink) noexcept {
+    const std::uint16_t index = at.index++;
+    const UsedElement& element = used_element(used, ring_slot(index, at.book.mask()));
+    std::uint16_t descriptors = 0;
+    if constexpr (F.in_order) {
+      const std::uint16_t head = ring_slot(at.next, at.book.mask());
+      const std::uint32_t length = kReadsEntries ? length_in_order(at.batch, element, index, head) : 0;
+      Packet* const packet = at.book.leave(head, descriptors);
+      at.next = static_cast<std::uint16_t>(at.next + ring_descriptors(descriptors));
+      if constexpr (F.chains) release_members(at.book, head, descriptors);
+      sink(packet, length, descriptors);
+    } else {
+      const std::uint32_t id = load_relaxed(element.id);
+      Packet* const packet = at.book.claim(id, descriptors);
+      if (refused(packet == nullptr)) [[unlikely]] {
+        ++at.bad;
+        return;
+      }
+      if constexpr (F.chains) release_members(at.book, static_cast<std::uint16_t>(id), descriptors);
+      sink(packet, load_relaxed(element.length), descriptors);
+    }
+  }
+  /// Where the device used several buffers with one entry, that entry names the last and its length, and
+  /// those before it were filled whole: as long as the descriptor says, which the caller holds against the
+  /// packet.
+  [[nodiscard]] std::uint32_t length_in_order(Batch& batch, const UsedElement& element, std::uint16_t index,
+                                              std::uint16_t head) noexcept {
+    if (batch.skipped != 0) [[unlikely]] {
+      --batch.skipped;
+    } else {
+      batch.length = load_relaxed(element.length);
+      if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
+        batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
+    }
+    return batch.skipped != 0 ? static_cast<std::uint32_t>(rests_[head]) : batch.length;
+  }
   [[nodiscard]] [[gnu::cold]] [[gnu::noinline]] Batch begin_batch(std::uint32_t id, std::uint16_t head,
                                                                   std::uint16_t seen,
                                                                   std::uint32_t length) noexcept {
@@ -429,18 +481,22 @@ class SplitRing {
   Descriptor* descriptors_;
   AvailHead* avail_;
   UsedHead* used_;
-  std::unique_ptr<Entry[]> entries_;
-  std::unique_ptr<std::uint16_t[]> hints_;  ///< by address: the id that the buffer there had last
-  std::uint32_t hint_mask_;
+  /// By id: what the descriptor was given last. A buffer's address; without chains a packet's, whose buffer
+  /// is always described alike.
+  std::unique_ptr<std::uint64_t[]> written_;
+  std::unique_ptr<std::uint64_t[]> rests_;    ///< by id, if kept: the same of length, flags and next
+  std::unique_ptr<std::uint16_t[]> offered_;  ///< by slot: the available ring's entry, zero at first
+  IdHints hints_;
+  typename Book::Pages pages_;
   Book book_;
   NotifyRules notify_;
   std::uint16_t avail_index_ = 0;
   std::uint16_t used_index_ = 0;   ///< completions taken
   std::uint16_t seen_index_ = 0;   ///< the device's index as last read: at most the ring ahead of used_index_
   std::uint16_t shown_index_ = 0;  ///< completions shown
-  std::uint16_t quiet_from_ = 0;   ///< used_index_ when keep_quiet() was called
-  Told told_;                      ///< of avail_index_
-  std::uint16_t next_descriptor_ = 0;  ///< in order: the next to fill
+  QuietEvent quiet_;
+  Told told_;                          ///< of avail_index_
+  std::uint16_t next_descriptor_ = 0;  ///< Offering::next
   std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
   Batch batch_;
   Counter bad_completions_;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -56,7 +57,8 @@ class TxQueue final
         tables_(parts.indirect.data() == nullptr ? IndirectTables()
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
-        batch_(std::clamp<std::uint16_t>(this->ring_.size() / 4, 1, kMostHeldBack)) {}
+        batch_(std::clamp<std::uint16_t>(this->ring_.size() / 8, 1, kMostHeldBack)),
+        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 4, 1, kMostHeldBack)) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -87,13 +89,14 @@ class TxQueue final
 
   /// Takes packets from the front until the ring is full; returns how many. Called with none, it only
   /// publishes and reclaims. `more`: the caller calls again soon, so a batch may be completed first.
+  template <class Runs = NarrowRuns>
   [[nodiscard]] std::uint16_t burst(Packet** packets, std::uint16_t count, More more) noexcept {
     if (this->faulted()) [[unlikely]]
       return 0;
-    if (count == 0 || this->ring_.held() >= batch_ || this->ring_.free() < count) reclaim();
+    if (count == 0 || this->ring_.held() >= most_done_ || this->ring_.free() < count) reclaim<Runs>();
     Offer offer{packets, packets + count};
     while (offer.at != offer.end) {
-      post_plain(offer);
+      post_plain<Runs>(offer);
       if (offer.at == offer.end || !post_other(offer)) break;
     }
     const auto taken = static_cast<std::uint16_t>(offer.at - packets);
@@ -112,7 +115,7 @@ class TxQueue final
 
  private:
   using Base = typename TxQueue::Queue;
-  /// Packets that are published, and taken back, together while there are more to come.
+  /// Of batch_ and most_done_ in large rings.
   static constexpr std::uint16_t kMostHeldBack = 128;
   static constexpr std::uint16_t kNotSendable = 0;
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
@@ -134,24 +137,37 @@ class TxQueue final
   }
 
   /// Gives the packets that the device has sent back to their pool, in batches.
+  template <class Runs = NarrowRuns>
   void reclaim() noexcept {
-    std::array<Packet*, Base::kHarvest> single;
+    Reclaimed reclaimed{*this};
     std::uint16_t found = 0;
     do {
-      Packet** end = single.data();
-      found = this->ring_.harvest(static_cast<std::uint16_t>(single.size()), Unseen{},
-                                  [this, &end](Packet* head, std::uint32_t, std::uint16_t descriptors) {
-                                    if (descriptors == 1) [[likely]] {
-                                      *end++ = head;
-                                    } else {
-                                      this->free_chain(head);
-                                    }
-                                  });
-      if (end != single.data()) this->cache_->recycle(std::span(single.data(), end));
+      reclaimed.end = reclaimed.single.data();
+      found = this->ring_.template harvest<Runs>(Base::kHarvest, Unseen{}, std::ref(reclaimed));
+      if (reclaimed.end != reclaimed.single.data())
+        this->cache_->recycle(std::span(reclaimed.single.data(), reclaimed.end));
       if (found == kBroken) [[unlikely]]
         return this->set_faulted();
-    } while (found == single.size());
+    } while (found == Base::kHarvest);
   }
+  /// What one harvest has found: packets of one segment; the others go back at once.
+  struct Reclaimed {
+    TxQueue& queue;
+    std::array<Packet*, Base::kHarvest> single;
+    Packet** end;
+
+    template <std::size_t kCount>
+    void operator()(const std::array<Packet*, kCount>& run) noexcept {
+      end = std::copy(run.begin(), run.end(), end);
+    }
+    void operator()(Packet* head, std::uint32_t /*length*/, std::uint16_t descriptors) noexcept {
+      if (descriptors == 1) [[likely]] {
+        *end++ = head;
+      } else {
+        queue.free_chain(head);
+      }
+    }
+  };
 
   /// One segment, room for the header, no offload: nearly every packet.
   [[nodiscard]] static bool is_plain(const Packet& packet) noexcept {
@@ -207,17 +223,18 @@ class TxQueue final
     std::uint64_t bytes = 0;
   };
   /// Plain packets from the front, up to the first that is not, as many as the ring takes.
+  template <class Runs>
   void post_plain(Offer& offer) noexcept {
     Packet** at = offer.at;
-    Packet** const end = offer.end;
     std::uint64_t bytes = 0;
-    const auto most = static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(end - at, this->ring_.free()));
-    const std::uint16_t posted = this->ring_.post(most, [&at, end, &bytes,
-                                                         &table = *this->table_](Posting<Packet>& buffer) {
+    const auto most =
+        static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - at, this->ring_.free()));
+    const std::uint16_t posted = this->ring_.template post<Runs>(most, [&at, &bytes, &table = *this->table_](
+                                                                           Posting<Packet>& buffer) {
       Packet& packet = **at;
       if (!is_plain(packet)) [[unlikely]]
         return false;
-      if (++at != end) prefetch_write(*at);
+      ++at;
       std::byte* const header = Packets::data(packet) - kHeaderBytes;
       std::memset(header, 0, kHeaderBytes);
       bytes += Packets::frame_length(packet);
@@ -280,7 +297,8 @@ class TxQueue final
   IndirectTables tables_;
   NetHeader asked_{};  ///< what the packet at hand asks for
   Iova empty_header_;
-  std::uint16_t batch_;
+  std::uint16_t batch_;          ///< packets that are published together while there are more to come
+  std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;

@@ -17,7 +17,7 @@ using Packets = std::span<mempool::Packet*>;
 
 /// One thing to do to packets. Made afresh for each stream when forwarding starts. kReceives: packets come
 /// from the RX queue, else from generate(). kSends: they leave by the TX queue, else they are freed.
-/// kTouchesData: transform() reads or writes the frame, so it is worth prefetching.
+/// kTouchesData: transform() reads or writes the frame, whose first line RX queues have on its way.
 template <class E>
 concept Engine = std::constructible_from<E, const Stream&> &&
     requires(E& engine, mempool::Packet& packet, mempool::PoolCache& cache, Packets out) {
@@ -44,8 +44,6 @@ concept Holds = requires(E& engine, mempool::PoolCache& cache, Packets packets, 
 /// A call of an idle stream's TX queue that lets it take back what the device has sent, once in so many empty
 /// polls: each looks at a line that the device writes.
 inline constexpr std::uint32_t kEmptyPollsPerReclaim = 64;
-/// How far ahead of the packet in work the next ones are fetched.
-inline constexpr std::size_t kPrefetchAhead = 4;
 
 /// Frees frames to the lcore's cache: at once if all are single segments.
 inline void free_frames(mempool::PoolCache& cache, Packets frames) noexcept {
@@ -88,12 +86,7 @@ std::uint16_t send(Stream& stream, mempool::PoolCache& cache, Packets packets,
 
 template <Engine E>
 void transform_all(E& engine, Packets packets) noexcept {
-  for (std::size_t i = 0; i < std::min(kPrefetchAhead, packets.size()); ++i)
-    prefetch_write(packets[i]->data());
-  for (std::size_t i = 0; i < packets.size(); ++i) {
-    if (i + kPrefetchAhead < packets.size()) prefetch_write(packets[i + kPrefetchAhead]->data());
-    engine.transform(*packets[i]);
-  }
+  for (mempool::Packet* const packet : packets) engine.transform(*packet);
 }
 
 /// One poll of one stream: take a burst, transform it, send it; what the TX queue does not take is counted

@@ -1,0 +1,199 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/cpu.hpp"
+#include "base/word_pair.hpp"
+
+namespace spinring {
+
+/// A word of a run: what lies there may be of another type, such as a pointer.
+using RunWord = std::uint64_t __attribute__((may_alias));
+
+/// Runs of 4 or 8 neighbouring 64-bit words, by vectors that every CPU has.
+struct NarrowRuns {
+  template <unsigned kCount>
+  [[nodiscard]] static bool same(const RunWord* a, const RunWord* b) noexcept {
+    WordPair difference{};
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) difference |= load_pair(a + i) ^ load_pair(b + i);
+    return !any_bit(difference);
+  }
+  /// Copies the words of `from` if all of `to` are zero.
+  template <unsigned kCount>
+  [[nodiscard]] static bool fill_empty(RunWord* to, const RunWord* from) noexcept {
+    WordPair taken{};
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) taken |= load_pair(to + i);
+    if (any_bit(taken)) return false;
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) store_pair(to + i, load_pair(from + i));
+    return true;
+  }
+  /// The other way round, for addresses of user space (their top bit is clear): moves them away if none is
+  /// null.
+  template <unsigned kCount>
+  [[nodiscard]] static bool take_full(RunWord* from, RunWord* to) noexcept {
+    WordPair signs{};  // what has one after 1 was taken from it was null
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) {
+      const WordPair pair = load_pair(from + i);
+      signs |= pair - 1;
+      store_pair(to + i, pair);
+    }
+    if (any_sign(signs)) return false;
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) store_pair(from + i, WordPair{});
+    return true;
+  }
+  /// Whether the low halves of 8 words, which a device may write at the same time, count up from `first`.
+  [[nodiscard]] static bool counts_up(const void* words, std::uint32_t first) noexcept {
+    const auto* const at = static_cast<const std::byte*>(words);
+    WordPair difference{};
+    WordPair expected{first, std::uint64_t{first} + 1};
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < 4; ++i) {
+      difference |= load_pair_relaxed(at + i * sizeof(WordPair)) ^ expected;
+      expected += 2;
+    }
+    constexpr std::uint64_t kLow = 0xFFFF'FFFF;
+    return !any_bit(difference & kLow);
+  }
+  /// Of the 4 pairs at `pairs`, which a device may write at the same time: whether each second word is, in
+  /// the bits of `mask`, `expected` plus as many `step` as come before it. Those words go to `seconds`.
+  [[nodiscard]] static bool seconds_step(const RunWord* pairs, std::uint64_t mask, std::uint64_t expected,
+                                         std::uint64_t step, RunWord* seconds) noexcept {
+    std::uint64_t difference = 0;
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < 4; ++i) {
+      seconds[i] = __atomic_load_n(pairs + 2 * i + 1, __ATOMIC_ACQUIRE);
+      difference |= seconds[i] ^ (expected + i * step);
+    }
+    return (difference & mask) == 0;
+  }
+  /// Writes 4 pairs that a device may read at the same time: `firsts`, and `seconds` with `base` plus as many
+  /// `step` as come before it.
+  static void write_pairs(RunWord* pairs, const RunWord* firsts, const RunWord* seconds, std::uint64_t base,
+                          std::uint64_t step) noexcept {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < 4; ++i) {
+      pairs[2 * i] = firsts[i];
+      __atomic_store_n(pairs + 2 * i + 1, seconds[i] + base + i * step, __ATOMIC_RELAXED);
+    }
+  }
+};
+
+/// Whether 8 neighbouring numbers count up from `first`.
+[[nodiscard]] inline bool counts_up_8(const std::uint16_t* numbers, std::uint16_t first) noexcept {
+  using Numbers = std::uint16_t __attribute__((vector_size(16)));
+  const Numbers expected = Numbers{0, 1, 2, 3, 4, 5, 6, 7} + first;
+  return !any_bit(load_pair(numbers) ^ std::bit_cast<WordPair>(expected));
+}
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+/// What has WideRuns inlined is compiled for.
+#define SPINRING_WIDE_TARGET "avx512f,avx512vl,avx512dq,avx512bw"
+
+/// The same by AVX-512. A load or store of an aligned line is one access on the CPUs that have it; nothing
+/// here relies on more than that each 8-byte word is.
+struct WideRuns {
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool same(const RunWord* a,
+                                                                       const RunWord* b) noexcept {
+    if constexpr (kCount == 8)
+      return _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b)) == 0;
+    return _mm256_cmpneq_epi64_mask(load4(a), load4(b)) == 0;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool fill_empty(RunWord* to,
+                                                                             const RunWord* from) noexcept {
+    if constexpr (kCount == 8) {
+      const __m512i there = _mm512_loadu_si512(to);
+      if (_mm512_test_epi64_mask(there, there) != 0) return false;
+      _mm512_storeu_si512(to, _mm512_loadu_si512(from));
+    } else {
+      const __m256i there = load4(to);
+      if (_mm256_test_epi64_mask(there, there) != 0) return false;
+      store4(to, load4(from));
+    }
+    return true;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool take_full(RunWord* from,
+                                                                            RunWord* to) noexcept {
+    if constexpr (kCount == 8) {
+      const __m512i all = _mm512_loadu_si512(from);
+      _mm512_storeu_si512(to, all);
+      if (_mm512_testn_epi64_mask(all, all) != 0) return false;
+      _mm512_storeu_si512(from, _mm512_setzero_si512());
+    } else {
+      const __m256i all = load4(from);
+      store4(to, all);
+      if (_mm256_testn_epi64_mask(all, all) != 0) return false;
+      store4(from, _mm256_setzero_si256());
+    }
+    return true;
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool counts_up(const void* words,
+                                                                            std::uint32_t first) noexcept {
+    const __m512i expected =
+        _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                         _mm512_setr_epi32(0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0));
+    constexpr __mmask16 kLow = 0x5555;
+    return _mm512_mask_cmpneq_epi32_mask(kLow, _mm512_loadu_si512(words), expected) == 0;
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool seconds_step(const RunWord* pairs,
+                                                                               std::uint64_t mask,
+                                                                               std::uint64_t expected,
+                                                                               std::uint64_t step,
+                                                                               RunWord* seconds) noexcept {
+    const __m512i line = _mm512_loadu_si512(pairs);
+    __atomic_signal_fence(__ATOMIC_ACQUIRE);
+    const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 0, 0, 0, 0);
+    const __m256i words = _mm512_castsi512_si256(_mm512_maskz_permutexvar_epi64(0xF, odd, line));
+    store4(seconds, words);
+    const __m256i difference = _mm256_xor_si256(words, _mm256_add_epi64(set4(expected), steps4(step)));
+    return _mm256_test_epi64_mask(difference, set4(mask)) == 0;
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write_pairs(RunWord* pairs, const RunWord* firsts,
+                                                                const RunWord* seconds, std::uint64_t base,
+                                                                std::uint64_t step) noexcept {
+    const __m256i second = _mm256_add_epi64(load4(seconds), _mm256_add_epi64(set4(base), steps4(step)));
+    const __m512i order = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(_mm512_zextsi256_si512(load4(firsts)), order,
+                                                         _mm512_zextsi256_si512(second)));
+    __atomic_signal_fence(__ATOMIC_RELEASE);
+  }
+
+ private:
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m256i load4(const RunWord* at) noexcept {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(at));
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static void store4(RunWord* at, __m256i words) noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(at), words);
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m256i set4(std::uint64_t word) noexcept {
+    return _mm256_set1_epi64x(static_cast<long long>(word));
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m256i steps4(std::uint64_t step) noexcept {
+    const auto one = static_cast<long long>(step);
+    return _mm256_setr_epi64x(0, one, 2 * one, 3 * one);
+  }
+};
+
+/// Whether the CPU has what WideRuns takes. SPINRING_VECTOR_BITS=128 in the environment says no: to compare.
+[[nodiscard]] inline bool has_wide_vectors() noexcept {
+  static const bool has = [] {
+    const char* const limit = std::getenv("SPINRING_VECTOR_BITS");
+    if (limit != nullptr && std::strcmp(limit, "512") != 0) return false;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  }();
+  return has;
+}
+#endif
+
+}  // namespace spinring

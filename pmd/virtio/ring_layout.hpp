@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/align.hpp"
+#include "base/cpu.hpp"
+#include "pmd/virtio/wire.hpp"
+
+namespace spinring::pmd::virtio {
+
+/// Where the parts of a split virtqueue lie in its block. 2.7: descriptor table first (16-byte aligned); the
+/// rings start on cache lines of their own, since driver and device write one each.
+struct SplitLayout {
+  static constexpr std::size_t avail(std::uint16_t size) noexcept {
+    return align_up(sizeof(Descriptor) * size, kCacheLine);
+  }
+  static constexpr std::size_t used(std::uint16_t size) noexcept {
+    return align_up(used_event(size) + sizeof(Le16), kCacheLine);
+  }
+  static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
+  /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
+  static constexpr std::size_t used_event(std::uint16_t size) noexcept {
+    return avail(size) + sizeof(AvailHead) + sizeof(Le16) * size;
+  }
+  static constexpr std::size_t avail_event(std::uint16_t size) noexcept {
+    return used(size) + sizeof(UsedHead) + sizeof(UsedElement) * size;
+  }
+};
+
+/// Where the parts of a packed virtqueue lie in its block. 2.8.10: the areas behind the descriptors lie on
+/// cache lines of their own, since driver and device write one each.
+struct PackedLayout {
+  static constexpr std::size_t driver(std::uint16_t size) noexcept {
+    return align_up(sizeof(PackedDescriptor) * size, kCacheLine);
+  }
+  static constexpr std::size_t device(std::uint16_t size) noexcept { return driver(size) + kCacheLine; }
+  static constexpr std::size_t bytes(std::uint16_t size) noexcept {
+    return device(size) + sizeof(EventSuppression);
+  }
+};
+
+}  // namespace spinring::pmd::virtio
