@@ -100,17 +100,12 @@ class PackedRing {
   /// before the device's event suppression is read; pairs with the device, which enables events and then
   /// looks at the ring once more.
   [[nodiscard]] bool must_notify() noexcept {
-    full_fence();
-    const bool asked = device_asks();
-    told_.set(writer_.index);
-    return asked;
+    return told_.settle(writer_.index, [this] { return device_asks(); });
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (told_.all(writer_.index) || !device_asks()) return false;
-    told_.set(writer_.index);
-    return true;
+    return told_.is_due(writer_.index, [this] { return device_asks(); });
   }
   /// Whether must_notify() or notify_is_due() has settled all that was offered.
   [[nodiscard]] bool settled() const noexcept { return told_.all(writer_.index); }

@@ -133,17 +133,12 @@ class SplitRing {
   /// Whether the device asks to be told of what was just published. 2.7.13.4.1: the index is visible before
   /// the flag is read; pairs with the device, which sets the flag and then looks at the index once more.
   [[nodiscard]] bool must_notify() noexcept {
-    full_fence();
-    const bool asked = device_asks();
-    told_.set(avail_index_);
-    return asked;
+    return told_.settle(avail_index_, [this] { return device_asks(); });
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (told_.all(avail_index_) || !device_asks()) return false;
-    told_.set(avail_index_);
-    return true;
+    return told_.is_due(avail_index_, [this] { return device_asks(); });
   }
   /// Whether must_notify() or notify_is_due() has settled all that was offered.
   [[nodiscard]] bool settled() const noexcept { return told_.all(avail_index_); }
@@ -196,7 +191,6 @@ class SplitRing {
  private:
   static constexpr bool kKeepsRests = F.chains || F.in_order;  ///< a length may be asked for, or links
   static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
-
   using Book = RingBook<Packet, F>;
 
   /// Whether the device asks to be told of something between told_ and what is published.
