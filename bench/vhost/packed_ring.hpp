@@ -32,33 +32,36 @@ class PackedRing {
       const Tail tail = load_tail(at.slot);
       if (!is_available(tail.flags, at.wrap)) break;
       Chain& chain = batch.chains[batch.count++];
+      batch.alike = false;
       chain = Chain{};
       chain.id = tail.id;
       if ((tail.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) == 0) [[likely]] {
         collector_.add(batch, chain, true, load_address(at.slot), tail.length, tail.flags);
       } else if (!walk(batch, chain, at)) {
-        chain.first = {};
+        chain.data = nullptr;
+        chain.length = 0;
       }
       if (chain.id >= place_.size) [[unlikely]]
         violations().note(Violation::kBufferId, chain.id, place_.size);
-      slots += chain.slots;
+      slots += batch.slots(chain);
       prefetch_whole_line(at);
-      at.advance(chain.slots, place_.size);
+      at.advance(batch.slots(chain), place_.size);
     }
   }
 
-  /// Gives the first `count` buffers of the batch back, `written` bytes in each.
-  void complete(const Batch& batch, unsigned count, std::span<const std::uint32_t> written) noexcept {
+  /// Gives the first `count` buffers of the batch back, `written[i]` bytes in each.
+  template <class Written>
+  void complete(const Batch& batch, unsigned count, const Written& written) noexcept {
     if (place_.one_entry_per_batch) {
       // 2.8.11: one used descriptor in the batch's first slot, with the last buffer's id, stands for all.
       put_used(at_, batch.chains[count - 1].id, written[count - 1]);
-      for (unsigned i = 0; i < count; ++i) at_.advance(batch.chains[i].slots, place_.size);
+      for (unsigned i = 0; i < count; ++i) at_.advance(batch.slots(batch.chains[i]), place_.size);
       return;
     }
     Position at = at_;
     for (unsigned i = 0; i < count; ++i) {
       put_used(at, batch.chains[i].id, written[i]);
-      at.advance(batch.chains[i].slots, place_.size);
+      at.advance(batch.slots(batch.chains[i]), place_.size);
     }
     at_ = at;
   }
@@ -85,7 +88,7 @@ class PackedRing {
     std::uint16_t slot;
     bool wrap;
 
-    void advance(std::uint16_t slots, std::uint16_t size) noexcept {
+    void advance(unsigned slots, std::uint16_t size) noexcept {
       slot = static_cast<std::uint16_t>(slot + slots);
       if (slot >= size) {
         slot = static_cast<std::uint16_t>(slot - size);
@@ -132,6 +135,8 @@ class PackedRing {
     const unsigned end = most < place_.size ? most : place_.size;
     const auto writes =
         static_cast<std::uint16_t>(place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
+    std::uint32_t length = 0;
+    std::uint32_t other = 0;
     unsigned count = 0;
     for (; count < end; ++count) {
       const Tail tail = load_tail(at.slot);
@@ -140,11 +145,14 @@ class PackedRing {
       std::byte* const data = collector_.memory().guest(load_address(at.slot), tail.length);
       if (data == nullptr) [[unlikely]]
         break;
-      batch.chains[count] = {.first = {data, tail.length}, .id = tail.id};
+      if (count == 0) length = tail.length;
+      other |= tail.length ^ length;
+      batch.chains[count] = {.data = data, .length = tail.length, .id = tail.id};
       prefetch_whole_line(at);
       at.advance(1, place_.size);
     }
     batch.count = count;
+    batch.alike = other == 0;
     return count;
   }
 
@@ -166,7 +174,7 @@ class PackedRing {
     bool good = true;
     for (std::uint16_t slots = 1;; ++slots) {
       const Tail tail = load_tail(at.slot);
-      chain.slots = slots;
+      if (slots > 1) batch.further_of(chain).slots = slots;
       chain.id = tail.id;  // 2.8.6: the last descriptor's counts
       good = good && collector_.add(batch, chain, slots == 1, load_address(at.slot), tail.length, tail.flags);
       if ((tail.flags & VRING_DESC_F_NEXT) == 0) return good;
