@@ -6,8 +6,10 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bench/vhost/packed_ring.hpp"
 #include "bench/vhost/split_ring.hpp"
 #include "bench/vhost/test/shared_ring_memory.hpp"
 
@@ -45,7 +47,8 @@ struct Side {
   std::optional<SplitRing> device;
 };
 
-void expect_same(const Side& a, const Side& b) {
+template <class Of>
+void expect_same(const Of& a, const Of& b) {
   ASSERT_EQ(a.batch.count, b.batch.count);
   for (unsigned i = 0; i < a.batch.count; ++i) {
     const Chain& one = a.batch.chains[i];
@@ -157,6 +160,89 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
         for (Side* side : {&wide, &narrow}) side->device->complete(side->batch, Batch::kMost, SameWritten{});
         ASSERT_NO_FATAL_FAILURE(expect_same_used(wide, narrow));
       }
+    }
+  }
+}
+
+/// A packed ring of its own.
+struct PackedSide {
+  PackedSide(bool wide_vectors, Direction direction) {
+    RingPlace place = memory.place(kEntries, direction);
+    place.wide = wide_vectors && wide_by_default();
+    place.base = 0x8000;  // slot 0, first round
+    device.emplace(place, table, violations);
+  }
+  [[nodiscard]] const std::byte* start() const { return table.guest(SharedRingMemory::kGuest, 1); }
+
+  SharedRingMemory memory;
+  MemoryTable table = memory.table();
+  PackedDriver driver{memory, kEntries};
+  Violations violations;
+  Batch batch;
+  std::optional<PackedRing> device;
+};
+
+void expect_same_descriptors(const PackedSide& a, const PackedSide& b) {
+  ASSERT_EQ(
+      std::memcmp(&a.driver.descriptor(0), &b.driver.descriptor(0), kEntries * sizeof(vring_packed_desc)), 0);
+}
+
+TEST(PlainLinesTest, BatchesOfAnySizeGoRoundTheRing) {
+  std::mt19937 random(2);
+  for (const Direction direction : {Direction::kDeviceWrites, Direction::kDeviceReads}) {
+    PackedSide wide(true, direction);
+    PackedSide narrow(false, direction);
+    const std::uint16_t writable = direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
+    for (unsigned round = 0; round < 5000; ++round) {
+      const unsigned count = round % 3 == 0 ? Batch::kMost : static_cast<unsigned>(random() % Batch::kMost);
+      for (unsigned i = 0; i < count; ++i) {
+        const auto id = static_cast<std::uint16_t>(random() % kEntries);
+        const std::uint32_t length = random() % 200 == 0 ? kLength + 1 : kLength;
+        for (PackedSide* side : {&wide, &narrow})
+          side->driver.publish(SharedRingMemory::buffer(id), length, id, writable);
+      }
+      for (PackedSide* side : {&wide, &narrow}) side->device->take(side->batch, Batch::kMost);
+      ASSERT_EQ(wide.batch.count, count);
+      ASSERT_NO_FATAL_FAILURE(expect_same(wide, narrow));
+      for (PackedSide* side : {&wide, &narrow}) {
+        if (count != 0) side->device->complete(side->batch, count, SameWritten{round});
+      }
+      ASSERT_NO_FATAL_FAILURE(expect_same_descriptors(wide, narrow));
+    }
+    EXPECT_EQ(wide.violations.total(), 0U);
+  }
+}
+
+TEST(PlainLinesTest, AFlawAnywhereIsSeenByBothAlike) {
+  using Make = void (*)(vring_packed_desc&);
+  const std::vector<std::pair<const char*, Make>> flaws = {
+      {"empty", [](vring_packed_desc& descriptor) { descriptor.len = 0; }},
+      {"direction", [](vring_packed_desc& descriptor) { descriptor.flags ^= VRING_DESC_F_WRITE; }},
+      {"next", [](vring_packed_desc& descriptor) { descriptor.flags ^= VRING_DESC_F_NEXT; }},
+      {"not available", [](vring_packed_desc& descriptor) { descriptor.flags = 0; }},
+      {"id", [](vring_packed_desc& descriptor) { descriptor.id = kEntries; }},
+      {"below", [](vring_packed_desc& descriptor) { descriptor.addr = SharedRingMemory::kGuest - 1; }},
+      {"one byte beyond",
+       [](vring_packed_desc& descriptor) {
+         descriptor.addr = SharedRingMemory::kGuest + SharedRingMemory::kSize - kLength + 1;
+       }},
+      {"just within", [](vring_packed_desc& descriptor) {
+         descriptor.addr = SharedRingMemory::kGuest + SharedRingMemory::kSize - kLength;
+       }}};
+  for (const auto& [name, make] : flaws) {
+    for (std::uint16_t place = 0; place < Batch::kMost; ++place) {
+      SCOPED_TRACE(std::string(name) + " at " + std::to_string(place));
+      PackedSide wide(true, Direction::kDeviceReads);
+      PackedSide narrow(false, Direction::kDeviceReads);
+      for (PackedSide* side : {&wide, &narrow}) {
+        for (std::uint16_t i = 0; i < Batch::kMost; ++i)
+          side->driver.publish(SharedRingMemory::buffer(i), kLength, i, 0);
+        make(side->driver.descriptor(place));
+        side->device->take(side->batch, Batch::kMost);
+        if (side->batch.count != 0) side->device->complete(side->batch, side->batch.count, SameWritten{});
+      }
+      ASSERT_NO_FATAL_FAILURE(expect_same(wide, narrow));
+      ASSERT_NO_FATAL_FAILURE(expect_same_descriptors(wide, narrow));
     }
   }
 }
