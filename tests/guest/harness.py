@@ -62,13 +62,13 @@ def install_signals(deadline: float) -> None:
 
 
 def run_through(test: Callable[[Arguments, Report], Any], arguments: Arguments, report: Report) -> None:
-    """Runs a test; anew, up to three times, when its guest's logs say that QEMU itself failed."""
-    for again in (True, True, True, False):
+    """Runs a test; once more when its guest's logs say that QEMU itself failed."""
+    for again in (True, False):
         try:
             test(arguments, report)
             return
         except (HarnessError, OSError) as error:
-            failure = emulator_failure(arguments.logs)
+            failure = emulator_failure(arguments.logs, arguments.iommu)
             if failure is None or not again:
                 raise
             report.say(f"once more, as QEMU itself failed ({failure}): {error}")

@@ -47,6 +47,8 @@ def run(arguments: Arguments, report: Report) -> None:
                              {PROGRAM: arguments.program} | (sriov.programs() if virtual else {}))
         guest = stack.enter_context(Guest(config, arguments.logs))
         report.say(f"the guest is up: {guest.text('uname -r')}, {guest.accelerator}, after {guest.boot_seconds:.1f} s")
+        if arguments.iommu == "intel":
+            report.check(guest.uses_x2apic(), "its CPUs end their interrupts by an MSR (x2APIC)")
         left.accept()
         right.accept()
         addresses, owners = plug(guest, arguments, report)
