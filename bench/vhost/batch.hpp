@@ -8,6 +8,7 @@
 
 #include "bench/vhost/memory_table.hpp"
 #include "bench/vhost/protocol.hpp"
+#include "bench/vhost/vectors.hpp"
 #include "bench/vhost/violations.hpp"
 
 namespace spinring::bench::vhost {
@@ -21,10 +22,22 @@ struct Piece {
   std::uint32_t length = 0;
 };
 
-/// One buffer that the driver made available. Nearly always one piece; the others lie in Batch::more.
+/// One buffer that the driver made available: like a descriptor in size and order, so that vectors can make
+/// one of the other. Nearly always one piece in one descriptor.
 struct Chain {
-  Piece first;              ///< data is null if the driver broke a rule: to be given back unused
-  std::uint16_t id = 0;     ///< split: head; packed: buffer id
+  std::byte* data =
+      nullptr;  ///< of the first piece; null if the driver broke a rule: to be given back unused
+  std::uint32_t length = 0;
+  std::uint16_t id = 0;  ///< split: head; packed: buffer id
+  std::uint16_t further =
+      0;  ///< more than one descriptor or piece: its place in Batch::further, counted from 1
+
+  [[nodiscard]] Piece first() const noexcept { return {data, length}; }
+};
+static_assert(sizeof(Chain) == sizeof(vring_desc));
+
+/// What a chain of more than one descriptor or piece has besides.
+struct Further {
   std::uint16_t slots = 1;  ///< descriptors of the ring that it takes
   std::uint16_t more_from = 0;
   std::uint16_t more_count = 0;
@@ -33,23 +46,54 @@ struct Chain {
 /// Buffers taken together, at most 32 as DPDK takes them.
 struct Batch {
   static constexpr unsigned kMost = 32;
+  static constexpr unsigned kVector = 8;  ///< chains that are written at once
 
-  std::array<Chain, kMost> chains;
+  std::array<Chain, kMost + kVector> chains;  ///< what is behind kMost may be written and means nothing
   unsigned count = 0;
+  bool alike = false;     ///< each is one piece in one descriptor, all of one length
+  bool counting = false;  ///< split: the heads count up, from the table's last to its first
+  std::vector<Further> further;
   std::vector<Piece> more;
+
+  Batch() {
+    further.reserve(kMost);
+    more.reserve(std::size_t{kMost} * kMost);
+  }
 
   void clear() noexcept {
     count = 0;
+    alike = false;
+    counting = false;
+    further.clear();
     more.clear();
   }
+  [[nodiscard]] unsigned slots(const Chain& chain) const noexcept {
+    return chain.further == 0 ? 1 : further[chain.further - 1U].slots;
+  }
   [[nodiscard]] std::span<const Piece> rest(const Chain& chain) const noexcept {
-    return {more.data() + chain.more_from, chain.more_count};
+    if (chain.further == 0) return {};
+    const Further& has = further[chain.further - 1U];
+    return {more.data() + has.more_from, has.more_count};
   }
   [[nodiscard]] std::uint64_t length(const Chain& chain) const noexcept {
-    std::uint64_t sum = chain.first.length;
+    std::uint64_t sum = chain.length;
     for (const Piece& piece : rest(chain)) sum += piece.length;
     return sum;
   }
+  Further& further_of(Chain& chain) noexcept {
+    if (chain.further == 0) {
+      further.push_back({});
+      chain.further = static_cast<std::uint16_t>(further.size());
+    }
+    return further[chain.further - 1U];
+  }
+};
+
+/// What complete() is to say was written to each buffer: the same number.
+struct SameWritten {
+  std::uint32_t bytes = 0;
+
+  std::uint32_t operator[](unsigned /*buffer*/) const noexcept { return bytes; }
 };
 
 /// Where a ring lies and what was negotiated for it.
@@ -64,6 +108,7 @@ struct RingPlace {
   /// IN_ORDER: give a batch of TX buffers back with one used entry (2.7.9, 2.8.11), as the specification
   /// allows.
   bool one_entry_per_batch = false;
+  bool wide = wide_by_default();  ///< by AVX-512
 };
 
 /// Bytes of each part of a split ring of this size.
@@ -88,10 +133,12 @@ class PieceCollector {
       return false;
     }
     if (is_first) [[likely]] {
-      chain.first = {data, length};
+      chain.data = data;
+      chain.length = length;
     } else {
-      if (chain.more_count == 0) chain.more_from = static_cast<std::uint16_t>(batch.more.size());
-      ++chain.more_count;
+      Further& further = batch.further_of(chain);
+      if (further.more_count == 0) further.more_from = static_cast<std::uint16_t>(batch.more.size());
+      ++further.more_count;
       batch.more.push_back({data, length});
     }
     return true;

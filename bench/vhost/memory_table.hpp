@@ -28,6 +28,18 @@ class MemoryTable {
     }
     return nullptr;
   }
+  /// The region that an address is in; size 0: none.
+  struct Window {
+    std::uint64_t guest_address = 0;
+    std::uint64_t size = 0;
+    std::byte* data = nullptr;
+  };
+  [[nodiscard]] Window window(std::uint64_t address) const noexcept {
+    for (const Entry& entry : entries_) {
+      if (address - entry.guest_address < entry.size) return {entry.guest_address, entry.size, entry.data};
+    }
+    return {};
+  }
   /// What SET_VRING_ADDR holds: the front end's own virtual addresses.
   [[nodiscard]] std::byte* user(std::uint64_t address, std::uint64_t length) const noexcept;
 

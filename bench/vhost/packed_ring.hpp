@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/cpu.hpp"
 #include "bench/vhost/batch.hpp"
+#include "bench/vhost/plain_buffers.hpp"
 
 namespace spinring::bench::vhost {
 
@@ -32,33 +34,36 @@ class PackedRing {
       const Tail tail = load_tail(at.slot);
       if (!is_available(tail.flags, at.wrap)) break;
       Chain& chain = batch.chains[batch.count++];
+      batch.alike = false;
       chain = Chain{};
       chain.id = tail.id;
       if ((tail.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) == 0) [[likely]] {
         collector_.add(batch, chain, true, load_address(at.slot), tail.length, tail.flags);
       } else if (!walk(batch, chain, at)) {
-        chain.first = {};
+        chain.data = nullptr;
+        chain.length = 0;
       }
       if (chain.id >= place_.size) [[unlikely]]
         violations().note(Violation::kBufferId, chain.id, place_.size);
-      slots += chain.slots;
+      slots += batch.slots(chain);
       prefetch_whole_line(at);
-      at.advance(chain.slots, place_.size);
+      at.advance(batch.slots(chain), place_.size);
     }
   }
 
-  /// Gives the first `count` buffers of the batch back, `written` bytes in each.
-  void complete(const Batch& batch, unsigned count, std::span<const std::uint32_t> written) noexcept {
+  /// Gives the first `count` buffers of the batch back, `written[i]` bytes in each.
+  template <class Written>
+  void complete(const Batch& batch, unsigned count, const Written& written) noexcept {
     if (place_.one_entry_per_batch) {
       // 2.8.11: one used descriptor in the batch's first slot, with the last buffer's id, stands for all.
       put_used(at_, batch.chains[count - 1].id, written[count - 1]);
-      for (unsigned i = 0; i < count; ++i) at_.advance(batch.chains[i].slots, place_.size);
+      for (unsigned i = 0; i < count; ++i) at_.advance(batch.slots(batch.chains[i]), place_.size);
       return;
     }
     Position at = at_;
-    for (unsigned i = 0; i < count; ++i) {
+    for (unsigned i = put_used_lines(batch, count, written, at); i < count; ++i) {
       put_used(at, batch.chains[i].id, written[i]);
-      at.advance(batch.chains[i].slots, place_.size);
+      at.advance(batch.slots(batch.chains[i]), place_.size);
     }
     at_ = at;
   }
@@ -85,7 +90,7 @@ class PackedRing {
     std::uint16_t slot;
     bool wrap;
 
-    void advance(std::uint16_t slots, std::uint16_t size) noexcept {
+    void advance(unsigned slots, std::uint16_t size) noexcept {
       slot = static_cast<std::uint16_t>(slot + slots);
       if (slot >= size) {
         slot = static_cast<std::uint16_t>(slot - size);
@@ -132,7 +137,10 @@ class PackedRing {
     const unsigned end = most < place_.size ? most : place_.size;
     const auto writes =
         static_cast<std::uint16_t>(place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
-    unsigned count = 0;
+    std::uint32_t length = 0;
+    std::uint32_t other = 0;
+    unsigned count = place_.wide ? take_lines(batch, end, at, writes) : 0;
+    if (count != 0) length = batch.chains[0].length;
     for (; count < end; ++count) {
       const Tail tail = load_tail(at.slot);
       const std::uint16_t plain = writes | (at.wrap ? kAvailable : kUsed);
@@ -140,19 +148,67 @@ class PackedRing {
       std::byte* const data = collector_.memory().guest(load_address(at.slot), tail.length);
       if (data == nullptr) [[unlikely]]
         break;
-      batch.chains[count] = {.first = {data, tail.length}, .id = tail.id};
+      if (count == 0) length = tail.length;
+      other |= tail.length ^ length;
+      batch.chains[count] = {.data = data, .length = tail.length, .id = tail.id};
       prefetch_whole_line(at);
       at.advance(1, place_.size);
     }
     batch.count = count;
+    batch.alike = other == 0;
     return count;
   }
 
+  /// Lines of such buffers that are as long as the first; returns their number.
+  unsigned take_lines(Batch& batch, unsigned end, Position& at, std::uint16_t writes) noexcept {
+    const unsigned lines = whole_lines(at, end);
+    if (lines == 0) return 0;
+    const Tail tail = load_tail(at.slot);
+    const std::uint16_t plain = writes | (at.wrap ? kAvailable : kUsed);
+    if (tail.flags != plain || tail.length == 0) return 0;
+    const MemoryTable::Window window = collector_.memory().window(load_address(at.slot));
+    if (tail.length > window.size) return 0;
+    const PlainLines expected{
+        .first = descriptor(at.slot),
+        .size = place_.size,
+        .length = tail.length,
+        .flags = plain,
+        .guest = window.guest_address,
+        .last = window.size - tail.length,
+        .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
+    const unsigned count = WideBuffers::take_lines(expected, batch.chains.data(), lines);
+    for (unsigned i = 0; i < count; i += kOfLine)
+      prefetch_write(descriptor(static_cast<std::uint16_t>(at.slot + i)));
+    at.advance(count, place_.size);
+    return count;
+  }
+  /// Of the next `count` descriptors, if they begin with a line, up to the ring's end.
+  [[nodiscard]] unsigned whole_lines(Position at, unsigned count) const noexcept {
+    if (reinterpret_cast<std::uintptr_t>(descriptor(at.slot)) % kCacheLine != 0) return 0;
+    return std::min(count, unsigned{place_.size} - at.slot) / kOfLine;
+  }
+
+  unsigned put_used_lines(const Batch& batch, unsigned count, const SameWritten& written,
+                          Position& at) noexcept {
+    const unsigned lines = place_.wide && batch.alike ? whole_lines(at, count) : 0;
+    if (lines == 0) return 0;
+    WideBuffers::write_used_lines(descriptor(at.slot), batch.chains.data(), written.bytes,
+                                  used_flags(at.wrap), lines);
+    at.advance(lines * kOfLine, place_.size);
+    return lines * kOfLine;
+  }
+  template <class Written>
+  unsigned put_used_lines(const Batch& /*batch*/, unsigned /*count*/, const Written& /*written*/,
+                          Position& /*at*/) noexcept {
+    return 0;
+  }
+  [[nodiscard]] std::uint16_t used_flags(bool wrap) const noexcept {
+    const unsigned writes = place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
+    return static_cast<std::uint16_t>((wrap ? kAvailable | kUsed : 0) | writes);
+  }
+
   void put_used(Position at, std::uint16_t id, std::uint32_t written) noexcept {
-    auto flags = static_cast<std::uint16_t>(at.wrap ? kAvailable | kUsed : 0);
-    if (place_.direction == Direction::kDeviceWrites)
-      flags = static_cast<std::uint16_t>(flags | VRING_DESC_F_WRITE);
-    const Tail tail{written, id, flags};
+    const Tail tail{written, id, used_flags(at.wrap)};
     std::uint64_t value = 0;
     std::memcpy(&value, &tail, sizeof(value));
     // Release: the payload before the descriptor that hands it over.
@@ -166,7 +222,7 @@ class PackedRing {
     bool good = true;
     for (std::uint16_t slots = 1;; ++slots) {
       const Tail tail = load_tail(at.slot);
-      chain.slots = slots;
+      if (slots > 1) batch.further_of(chain).slots = slots;
       chain.id = tail.id;  // 2.8.6: the last descriptor's counts
       good = good && collector_.add(batch, chain, slots == 1, load_address(at.slot), tail.length, tail.flags);
       if ((tail.flags & VRING_DESC_F_NEXT) == 0) return good;

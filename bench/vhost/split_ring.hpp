@@ -5,6 +5,7 @@
 #include "base/cpu.hpp"
 #include "base/ring_index.hpp"
 #include "bench/vhost/batch.hpp"
+#include "bench/vhost/plain_buffers.hpp"
 
 namespace spinring::bench::vhost {
 
@@ -39,6 +40,8 @@ class SplitRing {
     const unsigned ready = ring_distance(available_, next_);
     const unsigned count = ready < most ? ready : most;
     prefetch_used(count);
+    if (place_.wide && count != 0 && read_wide(batch, count)) [[likely]]
+      return;
     if (place_.in_order) {
       read_chains<true>(batch, count);
     } else {
@@ -46,19 +49,20 @@ class SplitRing {
     }
   }
 
-  /// Gives the first `count` buffers of the batch back, `written` bytes in each.
-  void complete(const Batch& batch, unsigned count, std::span<const std::uint32_t> written) noexcept {
+  /// Gives the first `count` buffers of the batch back, `written[i]` bytes in each.
+  template <class Written>
+  void complete(const Batch& batch, unsigned count, const Written& written) noexcept {
     if (place_.one_entry_per_batch) {
       // 2.7.9: one entry in the batch's first slot, with the last buffer's id, stands for all.
       put_used(next_, batch.chains[count - 1].id, written[count - 1]);
-    } else {
+    } else if (!put_used_wide(batch, count, written)) {
       const std::uint16_t first = next_;
       for (unsigned i = 0; i < count; ++i) {
         put_used(static_cast<std::uint16_t>(first + i), batch.chains[i].id, written[i]);
       }
     }
     next_ = static_cast<std::uint16_t>(next_ + count);
-    order_.follow(batch.chains[count - 1], mask_);
+    order_.follow(batch, batch.chains[count - 1], mask_);
     // Release: entries and payload before the index.
     __atomic_store_n(&used()->idx, next_, __ATOMIC_RELEASE);
   }
@@ -96,16 +100,60 @@ class SplitRing {
     std::uint16_t head = 0;
     bool known = false;
 
-    void follow(const Chain& chain, std::uint16_t mask) noexcept {
-      head = ring_slot(static_cast<std::uint16_t>(chain.id + chain.slots), mask);
+    void follow(const Batch& batch, const Chain& chain, std::uint16_t mask) noexcept {
+      head = ring_slot(static_cast<std::uint16_t>(chain.id + batch.slots(chain)), mask);
       known = true;
     }
   };
 
+  [[nodiscard]] std::uint16_t plain_flags() const noexcept {
+    return place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
+  }
+
+  /// Nearly every batch is of plain buffers, alike, in the ring's and in memory's order. False: this one is
+  /// not, and nothing has been judged.
+  bool read_wide(Batch& batch, unsigned count) noexcept {
+    const std::uint16_t slot = ring_slot(next_, mask_);
+    const std::uint16_t head = available()->ring[slot];
+    if (head > mask_ || (place_.in_order && head != order_.head)) return false;
+    vring_desc like;
+    std::memcpy(&like, place_.descriptors + sizeof(like) * head, sizeof(like));
+    const MemoryTable::Window window = collector_.memory().window(like.addr);
+    if (like.len == 0 || like.len > window.size || like.flags != plain_flags()) return false;
+    const PlainBuffers buffers{
+        .ring = available()->ring,
+        .table = place_.descriptors,
+        .mask = mask_,
+        .slot = slot,
+        .head = head,
+        .length = like.len,
+        .flags = like.flags,
+        .guest = window.guest_address,
+        .last = window.size - like.len,
+        .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
+    if (!WideBuffers::take(buffers, batch.chains.data(), count)) return false;
+    batch.count = count;
+    batch.alike = true;
+    batch.counting = true;
+    return true;
+  }
+
+  bool put_used_wide(const Batch& batch, unsigned count, const SameWritten& written) noexcept {
+    if (!place_.wide || !batch.counting) return false;
+    WideBuffers::write_used(used()->ring, mask_, next_, batch.chains[0].id, written.bytes, count);
+    return true;
+  }
+  template <class Written>
+  bool put_used_wide(const Batch& /*batch*/, unsigned /*count*/, const Written& /*written*/) noexcept {
+    return false;
+  }
+
   /// Nearly every buffer is one descriptor without a flaw; the others go through read_chain().
   template <bool kInOrder>
   void read_chains(Batch& batch, unsigned count) noexcept {
-    const std::uint16_t plain = place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
+    const std::uint16_t plain = plain_flags();
+    std::uint32_t length = 0;
+    std::uint32_t other = 0;
     const std::uint16_t* const ring = available()->ring;
     const std::byte* const table = place_.descriptors;
     Order order = order_;
@@ -116,15 +164,19 @@ class SplitRing {
         std::memcpy(&descriptor, table + sizeof(descriptor) * head, sizeof(descriptor));
         std::byte* const data = collector_.memory().guest(descriptor.addr, descriptor.len);
         if (descriptor.flags == plain && descriptor.len != 0 && data != nullptr) [[likely]] {
-          batch.chains[i] = {.first = {data, descriptor.len}, .id = head};
-          if constexpr (kInOrder) order.follow(batch.chains[i], mask_);
+          batch.chains[i] = {.data = data, .length = descriptor.len, .id = head};
+          if constexpr (kInOrder) order.follow(batch, batch.chains[i], mask_);
+          if (i == 0) length = descriptor.len;
+          other |= descriptor.len ^ length;
           continue;
         }
       }
+      other = ~0U;
       batch.count = i;
       read_chain(batch, head, order);
     }
     batch.count = count;
+    batch.alike = other == 0;
   }
 
   void read_chain(Batch& batch, std::uint16_t head, Order& order) noexcept {
@@ -143,9 +195,10 @@ class SplitRing {
     if ((descriptor.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) == 0) [[likely]] {
       collector_.add(batch, chain, true, descriptor.addr, descriptor.len, descriptor.flags);
     } else if (!walk(batch, chain, descriptor)) {
-      chain.first = {};
+      chain.data = nullptr;
+      chain.length = 0;
     }
-    order.follow(chain, mask_);
+    order.follow(batch, chain, mask_);
   }
 
   bool walk(Batch& batch, Chain& chain, vring_desc descriptor) noexcept {
@@ -164,7 +217,7 @@ class SplitRing {
     const bool direct = table == place_.descriptors;
     std::uint16_t at = chain.id;
     for (std::uint32_t steps = 1;; ++steps) {
-      if (direct) chain.slots = static_cast<std::uint16_t>(steps);
+      if (direct && steps > 1) batch.further_of(chain).slots = static_cast<std::uint16_t>(steps);
       if (!collector_.add(batch, chain, steps == 1, descriptor.addr, descriptor.len, descriptor.flags))
         return false;
       if ((descriptor.flags & VRING_DESC_F_NEXT) == 0) return true;

@@ -25,13 +25,10 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
     counters_.corrupt += records_[pair].corrupt;
     streams_.emplace_back(records_[pair]);
   }
-  for (Batch* batch : {&given_batch_, &collected_batch_}) {
-    batch->more.reserve(std::size_t{Batch::kMost} * Batch::kMost);
-  }
   // A frame without its sequence number could not be checked.
   if (options_.content == Content::kSequence) options_.touch = Touch::kFrame;
   options_.batch = std::clamp(options_.batch, 1U, Batch::kMost);
-  if (least_) fill(least_frame_.data(), 0);
+  if (least_) fill(least_frame_.bytes.data(), 0);
   if (options_.pace_ticks > 0 && least_) pace_.emplace(options_.pace_ticks, patience_ticks_);
   if (options_.probes && pace_) probes_ = std::make_unique<Probes>();
 }
@@ -55,7 +52,7 @@ unsigned Traffic::credit(std::uint64_t now) noexcept {
 }
 
 unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned& frames) noexcept {
-  if (given_batch_.chains[from].first.data == nullptr) {
+  if (given_batch_.chains[from].data == nullptr) {
     ++counters_.refused;
     written_[from] = 0;
     return 1;
@@ -64,7 +61,7 @@ unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned
   unsigned chains = 0;
   while (room < total_ && from + chains < given_batch_.count) {
     const Chain& chain = given_batch_.chains[from + chains];
-    if (chain.first.data == nullptr) break;
+    if (chain.data == nullptr) break;
     room += given_batch_.length(chain);
     ++chains;
     if (!mergeable) break;
@@ -96,7 +93,7 @@ unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned
       written_[i] += static_cast<std::uint32_t>(bytes);
     };
     written_[i] = 0;
-    put(given_batch_.chains[i].first);
+    put(given_batch_.chains[i].first());
     for (const Piece& piece : given_batch_.rest(given_batch_.chains[i])) put(piece);
   }
   ++frames;
@@ -107,9 +104,9 @@ void Traffic::inspect_pieces(const Chain& chain) noexcept {
   const std::uint64_t length = collected_batch_.length(chain);
   if (length < kHeader + kEthernet) return refuse_short(chain);
   // The usual split: the header alone, then the frame.
-  if (chain.first.length == kHeader && chain.more_count == 1) {
+  if (chain.length == kHeader && collected_batch_.rest(chain).size() == 1) {
     const Piece& frame = collected_batch_.rest(chain).front();
-    return check(chain.first.data, {frame.data, frame.length});
+    return check(chain.data, {frame.data, frame.length});
   }
   std::size_t at = 0;
   const auto gather = [&](const Piece& piece) {
@@ -117,7 +114,7 @@ void Traffic::inspect_pieces(const Chain& chain) noexcept {
     std::memcpy(stage_.data() + at, piece.data, bytes);
     at += bytes;
   };
-  gather(chain.first);
+  gather(chain.first());
   for (const Piece& piece : collected_batch_.rest(chain)) gather(piece);
   check(stage_.data(), {stage_.data() + kHeader, at - kHeader});
 }

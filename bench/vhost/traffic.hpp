@@ -11,6 +11,7 @@
 #include "base/cpu.hpp"
 #include "bench/vhost/batch.hpp"
 #include "bench/vhost/frames.hpp"
+#include "bench/vhost/least_frames.hpp"
 #include "bench/vhost/pace.hpp"
 #include "bench/vhost/probes.hpp"
 #include "bench/vhost/protocol.hpp"
@@ -30,8 +31,9 @@ struct TrafficOptions {
   std::uint64_t in_flight =
       0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
   unsigned batch = Batch::kMost;
-  double pace_ticks = 0;  ///< from one frame to the next; 0: as fast as they are taken
-  bool probes = false;    ///< take the time of some frames: those of the least size, without sequence numbers
+  double pace_ticks = 0;          ///< from one frame to the next; 0: as fast as they are taken
+  bool wide = wide_by_default();  ///< by AVX-512
+  bool probes = false;  ///< take the time of some frames: those of the least size, without sequence numbers
   /// One for each pair, to go on from; they outlive the traffic. None: it begins with its own.
   std::span<StreamRecord> records{};
 };
@@ -49,7 +51,7 @@ struct TrafficCounters {
 /// over either ring. One thread.
 class Traffic {
  public:
-  static constexpr std::uint32_t kHeader = sizeof(virtio_net_hdr_v1);
+  static constexpr std::uint32_t kHeader = LeastFrame::kHeader;
 
   Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t patience_ticks,
           Violations& violations);
@@ -69,9 +71,10 @@ class Traffic {
   bool finish_giving(Ring& ring, unsigned pair, bool mergeable) noexcept {
     unsigned frames = least_ ? give_least() : 0;
     if (pace_ && frames != 0) send_paced(frames);
+    const unsigned usual = frames;
     unsigned done = frames;
     while (done < given_batch_.count && frames < wanted_) {
-      const Piece& piece = given_batch_.chains[done].first;
+      const Piece piece = given_batch_.chains[done].first();
       if (piece.length >= total_) [[likely]] {
         fill(piece.data, pair);
         written_[done++] = total_;
@@ -87,7 +90,12 @@ class Traffic {
     StreamRecord& record = records_[pair];
     // In this order: a process that is killed anywhere in it leaves a record that is true.
     record.filled = std::max(record.filled, given_[pair]);
-    ring.complete(given_batch_, done, written_);
+    if (done == usual) {
+      ring.complete(given_batch_, done, SameWritten{total_});
+    } else {
+      std::fill_n(written_.begin(), usual, total_);
+      ring.complete(given_batch_, done, written_);
+    }
     __atomic_store_n(&record.given, given_[pair], __ATOMIC_RELEASE);
     return true;
   }
@@ -103,11 +111,10 @@ class Traffic {
   template <class Ring>
   bool finish_collecting(Ring& ring) noexcept {
     if (collected_batch_.count == 0) return false;
-    for (unsigned i = least_ ? (probes_ ? read_least<true>() : read_least<false>()) : 0;
-         i < collected_batch_.count; ++i) {
+    for (unsigned i = least_ ? read_least() : 0; i < collected_batch_.count; ++i) {
       inspect(collected_batch_.chains[i]);
     }
-    ring.complete(collected_batch_, collected_batch_.count, kNothingWritten);
+    ring.complete(collected_batch_, collected_batch_.count, SameWritten{});
     return true;
   }
 
@@ -121,14 +128,14 @@ class Traffic {
   void stop_giving() noexcept { options_.receive = false; }
 
  private:
+  static constexpr std::uint32_t kLeastTotal = sizeof(LeastFrame);
   static constexpr std::uint32_t kOneBuffer = 1526;  ///< 5.1.6.3.1: what every receive buffer can hold
-  static constexpr std::array<std::uint32_t, Batch::kMost> kNothingWritten{};
 
   /// The lines of buffers that are ours now: all of a batch's misses at once, not one after the other.
   template <bool kWrite>
   static void prefetch_batch(const Batch& batch) noexcept {
     for (unsigned i = 0; i < batch.count; ++i) {
-      const std::byte* data = batch.chains[i].first.data;
+      const std::byte* data = batch.chains[i].data;
       if constexpr (kWrite) {
         prefetch_write(data);
         prefetch_write(data + kHeader + kLeastFrame - 1);
@@ -141,55 +148,56 @@ class Traffic {
 
   /// Header and least frame, without sequence numbers: what is measured most is done by whole vectors, up to
   /// the first buffer that is not as usual; returns how many.
-  static constexpr std::size_t kLeastTotal = kHeader + kLeastFrame;
-  using Least = std::array<std::byte, kLeastTotal>;
-
   [[nodiscard]] unsigned give_least() noexcept {
-    const Least frame = least_frame_;
-    const unsigned most = std::min(given_batch_.count, wanted_);
-    unsigned done = 0;
-    for (; done < most && given_batch_.chains[done].first.length >= kLeastTotal; ++done) {
-      std::memcpy(given_batch_.chains[done].first.data, &frame, sizeof(frame));
-      written_[done] = kLeastTotal;
-    }
-    return done;
+    const std::span<const Chain> usual =
+        usual_chains(given_batch_, std::min(given_batch_.count, wanted_),
+                     [](std::uint32_t length) { return length >= kLeastTotal; });
+    write_frames(options_.wide, usual, least_frame_);
+    return static_cast<unsigned>(usual.size());
   }
-  template <bool kProbes>
+  /// If one of them has a header that says something: none, and all are to be inspected.
   [[nodiscard]] unsigned read_least() noexcept {
-    std::uint64_t sum = 0;
-    std::uint64_t buffers =
-        0;  // QUIRK(DPDK 22.11): num_buffers of nearly every frame, so it is no reason to leave
-    unsigned with_buffers = 0;
-    unsigned done = 0;
-    for (; done < collected_batch_.count; ++done) {
-      const Chain& chain = collected_batch_.chains[done];
-      if (chain.first.length != kLeastTotal || chain.more_count != 0) break;
-      std::array<std::uint64_t, kLeastTotal / sizeof(std::uint64_t)> words;
-      std::memcpy(&words, chain.first.data, sizeof(words));
-      if ((words[0] & kNoRequest) != 0) [[unlikely]]
-        break;
-      buffers |= words[1];
-      with_buffers += static_cast<unsigned>((words[1] & kNoBuffers) != 0);
-      if constexpr (kProbes) {
-        static_assert(kHeader + FrameTemplate::kSequence == 7 * sizeof(std::uint64_t));
-        if (words[6] >> 48U == Probes::kStream) probes_->see(words[7], read_tsc());
-      }
-      for (std::size_t i = 1; i < words.size(); ++i) sum ^= words[i];
-    }
-    if (with_buffers != 0)
-      violations_.note(Violation::kNumBuffers, (buffers & kNoBuffers) >> 16U, 0, with_buffers);
-    counters_.transmitted += done;
-    counters_.touched += sum;
-    return done;
+    const std::span<const Chain> usual = usual_chains(
+        collected_batch_, collected_batch_.count, [](std::uint32_t length) { return length == kLeastTotal; });
+    const FramesRead read = read_frames(options_.wide, usual);
+    if (read.requests) [[unlikely]]
+      return 0;
+    if (probes_) [[unlikely]]
+      look_for_probes(usual);
+    // QUIRK(DPDK 22.11): num_buffers of nearly every frame, so it is no reason to leave.
+    if (read.with_buffers != 0) violations_.note(Violation::kNumBuffers, read.buffers, 0, read.with_buffers);
+    counters_.transmitted += usual.size();
+    counters_.touched += read.sum;
+    return static_cast<unsigned>(usual.size());
   }
-  static constexpr std::uint64_t kNoRequest = 0xffff;      ///< of the header's first 8 bytes: flags, gso_type
-  static constexpr std::uint64_t kNoBuffers = 0xffff0000;  ///< of the next: num_buffers
+
+  /// The first chains of a batch, `most` at most, that are one piece each of a good length.
+  template <class Good>
+  static std::span<const Chain> usual_chains(const Batch& batch, unsigned most, Good good) noexcept {
+    unsigned count = 0;
+    if (batch.alike) [[likely]] {
+      if (good(batch.chains[0].length)) count = most;
+    } else {
+      while (count < most && batch.chains[count].further == 0 && good(batch.chains[count].length)) ++count;
+    }
+    return {batch.chains.data(), count};
+  }
+
+  void look_for_probes(std::span<const Chain> chains) noexcept {
+    for (const Chain& chain : chains) {
+      std::uint16_t stream = 0;
+      std::uint64_t number = 0;
+      std::memcpy(&stream, chain.data + kHeader + FrameTemplate::kStream, sizeof(stream));
+      std::memcpy(&number, chain.data + kHeader + FrameTemplate::kSequence, sizeof(number));
+      if (stream == Probes::kStream) probes_->see(number, read_tsc());
+    }
+  }
 
   /// The frames of this pass have gone; one of them, each time at another place, is a probe.
   void send_paced(unsigned frames) noexcept {
     if (probes_) {
       const unsigned place = probe_turn_++ % frames;
-      FrameTemplate::stamp(given_batch_.chains[place].first.data + kHeader, Probes::kStream,
+      FrameTemplate::stamp(given_batch_.chains[place].data + kHeader, Probes::kStream,
                            probes_->send(pace_->time_of(place)));
     }
     pace_->sent(frames);
@@ -209,14 +217,14 @@ class Traffic {
   }
 
   void inspect(const Chain& chain) noexcept {
-    if (chain.first.data == nullptr) [[unlikely]] {
+    if (chain.data == nullptr) [[unlikely]] {
       ++counters_.refused;
       return;
     }
-    if (chain.more_count == 0) [[likely]] {
-      if (chain.first.length < kHeader + kEthernet) [[unlikely]]
+    if (chain.further == 0) [[likely]] {
+      if (chain.length < kHeader + kEthernet) [[unlikely]]
         return refuse_short(chain);
-      check(chain.first.data, {chain.first.data + kHeader, chain.first.length - kHeader});
+      check(chain.data, {chain.data + kHeader, chain.length - kHeader});
     } else {
       inspect_pieces(chain);
     }
@@ -277,7 +285,7 @@ class Traffic {
   std::span<StreamRecord> records_;
   std::vector<SequenceChecker> streams_;
   bool least_;  ///< frames of the least size without sequence numbers, written and read whole
-  Least least_frame_{};
+  LeastFrame least_frame_{};
   std::optional<Pace> pace_;
   std::unique_ptr<Probes> probes_;
   unsigned probe_turn_ = 0;

@@ -74,7 +74,7 @@ TEST_F(PackedRingTest, AChainTakesOneUsedDescriptorAndAllItsSlots) {
   device.take(batch_, Batch::kMost);
   ASSERT_EQ(batch_.count, 2U);
   EXPECT_EQ(batch_.chains[0].id, 3) << "2.8.6: the id of the last descriptor";
-  EXPECT_EQ(batch_.chains[0].slots, 2);
+  EXPECT_EQ(batch_.slots(batch_.chains[0]), 2U);
   EXPECT_EQ(batch_.length(batch_.chains[0]), 72U);
   device.complete(batch_, 2, lengths_);
   EXPECT_TRUE(driver_.is_used(0, true));
@@ -106,7 +106,7 @@ TEST_F(PackedRingTest, ReadsAnIndirectTableByItsLength) {
   ASSERT_EQ(batch_.count, 2U);
   EXPECT_EQ(batch_.length(batch_.chains[0]), 72U);
   EXPECT_EQ(batch_.chains[0].id, 1);
-  EXPECT_EQ(batch_.chains[1].first.data, nullptr);
+  EXPECT_EQ(batch_.chains[1].data, nullptr);
   EXPECT_EQ(violations_.of(Violation::kIndirect), 1U);
 }
 

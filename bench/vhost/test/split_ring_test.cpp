@@ -42,7 +42,7 @@ TEST_F(SplitRingTest, GivesBuffersBackInOrderRoundAndRound) {
     }
     device.take(batch_, Batch::kMost);
     ASSERT_EQ(batch_.count, 7U);
-    EXPECT_EQ(batch_.chains[3].first.length, 2048U);
+    EXPECT_EQ(batch_.chains[3].length, 2048U);
     device.complete(batch_, 7, lengths_);
     ASSERT_EQ(driver_.used().idx, static_cast<std::uint16_t>((round + 1) * 7));
     const auto& last = driver_.used().ring[static_cast<std::uint16_t>(driver_.used().idx - 1) % kEntries];
@@ -106,7 +106,7 @@ TEST_F(SplitRingTest, FollowsAnIndirectTable) {
   driver_.publish(1);
   device.take(batch_, Batch::kMost);
   EXPECT_EQ(batch_.length(batch_.chains[0]), 72U);
-  EXPECT_EQ(batch_.chains[1].first.data, nullptr);
+  EXPECT_EQ(batch_.chains[1].data, nullptr);
   EXPECT_EQ(violations_.of(Violation::kIndirect), 1U);
 }
 
@@ -120,7 +120,7 @@ TEST_F(SplitRingTest, NotesBuffersThatBreakARule) {
   for (const std::uint16_t head : std::initializer_list<std::uint16_t>{0, 1, 2, 3, 8}) driver_.publish(head);
   device.take(batch_, Batch::kMost);
   ASSERT_EQ(batch_.count, 5U);
-  for (unsigned i = 0; i < 5; ++i) EXPECT_EQ(batch_.chains[i].first.data, nullptr) << i;
+  for (unsigned i = 0; i < 5; ++i) EXPECT_EQ(batch_.chains[i].data, nullptr) << i;
   EXPECT_EQ(violations_.of(Violation::kAddress), 2U);
   EXPECT_EQ(violations_.of(Violation::kEmptyBuffer), 1U);
   EXPECT_EQ(violations_.of(Violation::kDirection), 1U);
@@ -135,7 +135,7 @@ TEST_F(SplitRingTest, NotesALoopOfDescriptors) {
   driver_.describe(1, SharedRingMemory::buffer(0), 10, VRING_DESC_F_NEXT, 0);
   driver_.publish(0);
   device.take(batch_, Batch::kMost);
-  EXPECT_EQ(batch_.chains[0].first.data, nullptr);
+  EXPECT_EQ(batch_.chains[0].data, nullptr);
   EXPECT_EQ(violations_.of(Violation::kChain), 1U);
 }
 

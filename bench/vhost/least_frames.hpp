@@ -1,0 +1,124 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "bench/vhost/batch.hpp"
+#include "bench/vhost/frames.hpp"
+#include "bench/vhost/protocol.hpp"
+#include "bench/vhost/vectors.hpp"
+
+namespace spinring::bench::vhost {
+
+/// Header and frame of the least size, as they lie in a buffer.
+struct LeastFrame {
+  static constexpr std::uint32_t kHeader = sizeof(virtio_net_hdr_v1);
+
+  std::array<std::byte, kHeader + kLeastFrame> bytes{};
+};
+
+/// What the reading of whole frames of the least size has found.
+struct FramesRead {
+  bool requests = false;      ///< one header at least has flags or gso_type
+  unsigned with_buffers = 0;  ///< headers with num_buffers
+  std::uint64_t buffers = 0;  ///< those, or'ed together
+  std::uint64_t sum = 0;      ///< of all that was read
+};
+
+/// The 9 words of such a frame. The header is the first 12 bytes.
+struct LeastFrameWords {
+  static constexpr std::size_t kCount = sizeof(LeastFrame) / sizeof(std::uint64_t);
+  static constexpr std::uint64_t kRequest = 0xffff;      ///< of word 0: flags, gso_type
+  static constexpr std::uint64_t kBuffers = 0xffff0000;  ///< of word 1: num_buffers
+  static_assert(sizeof(LeastFrame) % sizeof(std::uint64_t) == 0 &&
+                offsetof(virtio_net_hdr_v1, num_buffers) == 10);
+};
+
+/// By what every CPU has.
+struct NarrowFrames {
+  static void write(std::span<const Chain> to, const LeastFrame& frame) noexcept {
+    const LeastFrame copy = frame;
+    for (const Chain& chain : to) std::memcpy(chain.data, &copy, sizeof(copy));
+  }
+  [[nodiscard]] static FramesRead read(std::span<const Chain> from) noexcept {
+    FramesRead read;
+    std::uint64_t first = 0;
+    std::uint64_t second = 0;
+    for (const Chain& chain : from) {
+      std::array<std::uint64_t, LeastFrameWords::kCount> words;
+      std::memcpy(&words, chain.data, sizeof(words));
+      first |= words[0];
+      second |= words[1];
+      read.with_buffers += static_cast<unsigned>((words[1] & LeastFrameWords::kBuffers) != 0);
+      for (const std::uint64_t word : words) read.sum ^= word;
+    }
+    read.requests = (first & LeastFrameWords::kRequest) != 0;
+    read.buffers = (second & LeastFrameWords::kBuffers) >> 16U;
+    return read;
+  }
+};
+
+#if defined(SPINRING_WIDE_TARGET)
+/// By AVX-512: the first 64 bytes of each at once.
+struct WideFrames {
+  static constexpr std::size_t kRest = sizeof(__m512i);
+  static_assert(sizeof(LeastFrame) == kRest + sizeof(std::uint64_t));
+
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write(std::span<const Chain> to,
+                                                          const LeastFrame& frame) noexcept {
+    const __m512i start = _mm512_loadu_si512(frame.bytes.data());
+    std::uint64_t rest = 0;
+    std::memcpy(&rest, frame.bytes.data() + kRest, sizeof(rest));
+    for (const Chain& chain : to) {
+      _mm512_storeu_si512(chain.data, start);
+      std::memcpy(chain.data + kRest, &rest, sizeof(rest));
+    }
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static FramesRead read(
+      std::span<const Chain> from) noexcept {
+    FramesRead read;
+    const __m512i buffers =
+        _mm512_setr_epi64(0, static_cast<long long>(LeastFrameWords::kBuffers), 0, 0, 0, 0, 0, 0);
+    __m512i sum = _mm512_setzero_si512();
+    __m512i any = sum;
+    for (const Chain& chain : from) {
+      const __m512i start = _mm512_loadu_si512(chain.data);
+      std::uint64_t rest = 0;
+      std::memcpy(&rest, chain.data + kRest, sizeof(rest));
+      sum = _mm512_xor_si512(sum, start);
+      any = _mm512_or_si512(any, start);
+      read.with_buffers += static_cast<unsigned>(_mm512_test_epi64_mask(start, buffers)) >> 1U;
+      read.sum ^= rest;
+    }
+    std::array<std::uint64_t, 8> words;
+    _mm512_storeu_si512(words.data(), any);
+    read.requests = (words[0] & LeastFrameWords::kRequest) != 0;
+    read.buffers = (words[1] & LeastFrameWords::kBuffers) >> 16U;
+    _mm512_storeu_si512(words.data(), sum);
+    for (const std::uint64_t word : words) read.sum ^= word;
+    return read;
+  }
+};
+#endif
+
+/// Writes one frame into each buffer. All are one piece and long enough.
+inline void write_frames([[maybe_unused]] bool wide, std::span<const Chain> to,
+                         const LeastFrame& frame) noexcept {
+#if defined(SPINRING_WIDE_TARGET)
+  if (wide) return WideFrames::write(to, frame);
+#endif
+  NarrowFrames::write(to, frame);
+}
+/// Reads the whole of each. All are one piece of this length.
+[[nodiscard]] inline FramesRead read_frames([[maybe_unused]] bool wide,
+                                            std::span<const Chain> from) noexcept {
+#if defined(SPINRING_WIDE_TARGET)
+  if (wide) return WideFrames::read(from);
+#endif
+  return NarrowFrames::read(from);
+}
+
+}  // namespace spinring::bench::vhost

@@ -1,0 +1,193 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/ring_index.hpp"
+#include "bench/vhost/batch.hpp"
+#include "bench/vhost/vectors.hpp"
+
+namespace spinring::bench::vhost {
+
+/// What a batch from a split ring is expected to be: heads that count up, and each descriptor in one region
+/// of memory, with the first's length and flags.
+struct PlainBuffers {
+  const std::uint16_t* ring = nullptr;  ///< the available ring's entries
+  const std::byte* table = nullptr;     ///< the descriptors
+  std::uint16_t mask = 0;
+  std::uint16_t slot = 0;  ///< of the first entry
+  std::uint16_t head = 0;  ///< that it holds; within the table
+  std::uint32_t length = 0;
+  std::uint16_t flags = 0;
+  std::uint64_t guest = 0;    ///< the region's first address,
+  std::uint64_t last = 0;     ///< how far from there a buffer may begin,
+  std::uint64_t to_here = 0;  ///< and what makes its addresses this process's
+};
+
+/// The same of a packed ring, line by line: ids are as they come.
+struct PlainLines {
+  const std::byte* first = nullptr;  ///< descriptor, at the start of a line
+  std::uint32_t size = 0;            ///< of the ring
+  std::uint32_t length = 0;
+  std::uint16_t flags = 0;
+  std::uint64_t guest = 0;  ///< these three as in PlainBuffers
+  std::uint64_t last = 0;
+  std::uint64_t to_here = 0;
+};
+
+#if defined(SPINRING_WIDE_TARGET)
+/// Eight at a time, fewer where either ring ends.
+class WideBuffers {
+ public:
+  static constexpr unsigned kAtOnce = 8;
+  static_assert(Batch::kVector >= kAtOnce);
+
+  /// Writes `count` chains, which mean nothing unless true comes back: all are as expected.
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool take(const PlainBuffers buffers,
+                                                                       Chain* chains,
+                                                                       unsigned count) noexcept {
+    const __m128i up16 = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
+    const auto length = static_cast<long long>(buffers.length);
+    constexpr long long kOneHead = 1LL << 32U;
+    const __m512i tails = _mm512_setr_epi64(0, length, 0, length + kOneHead, 0, length + 2 * kOneHead, 0,
+                                            length + 3 * kOneHead);
+    unsigned slot = buffers.slot;
+    unsigned head = buffers.head;
+    for (unsigned done = 0; done < count;) {
+      const unsigned ring_end = buffers.mask + 1U;
+      const unsigned now = std::min({kAtOnce, count - done, ring_end - slot, ring_end - head});
+      const auto entries = static_cast<__mmask8>((1U << now) - 1);
+      const __m128i heads = _mm_add_epi16(_mm_set1_epi16(static_cast<short>(head)), up16);
+      unsigned wrong =
+          _mm_mask_cmpneq_epu16_mask(entries, _mm_maskz_loadu_epi16(entries, buffers.ring + slot), heads);
+      const unsigned words = (1U << (2 * now)) - 1;
+      const std::byte* const from = buffers.table + sizeof(vring_desc) * head;
+      const __m512i first = _mm512_add_epi64(tails, _mm512_set1_epi64(static_cast<long long>(head) << 32U));
+      const __m512i second = _mm512_add_epi64(first, _mm512_set1_epi64(4 * kOneHead));
+      wrong |= four(buffers, from, static_cast<__mmask8>(words), first, chains + done);
+      wrong |= four(buffers, from + 4 * sizeof(vring_desc), static_cast<__mmask8>(words >> 8U), second,
+                    chains + done + 4);
+      if (wrong != 0) [[unlikely]]
+        return false;
+      done += now;
+      slot = (slot + now) & buffers.mask;
+      head = (head + now) & buffers.mask;
+    }
+    return true;
+  }
+
+  /// Used entries of `count` buffers whose ids count up from `id`, the same number of bytes in each.
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write_used(vring_used_elem* ring, std::uint16_t mask,
+                                                               std::uint16_t index, std::uint16_t id,
+                                                               std::uint32_t bytes, unsigned count) noexcept {
+    const __m512i up = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512i within = _mm512_set1_epi64(mask);
+    const __m512i written = _mm512_set1_epi64(static_cast<long long>(std::uint64_t{bytes} << 32U));
+    __m512i ids = _mm512_add_epi64(_mm512_set1_epi64(id), up);
+    unsigned slot = ring_slot(index, mask);
+    for (unsigned done = 0; done < count;) {
+      const unsigned now = std::min({kAtOnce, count - done, mask + 1U - slot});
+      const auto entries = static_cast<__mmask8>((1U << now) - 1);
+      _mm512_mask_storeu_epi64(ring + slot, entries, _mm512_or_si512(_mm512_and_si512(ids, within), written));
+      ids = _mm512_add_epi64(ids, _mm512_set1_epi64(now));
+      done += now;
+      slot = (slot + now) & mask;
+    }
+  }
+
+  static constexpr unsigned kOfLine = kCacheLine / sizeof(vring_packed_desc);
+
+  /// Takes buffers of up to `lines` whole lines, up to the first line that is not as expected; returns how
+  /// many.
+  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static unsigned take_lines(const PlainLines plain,
+                                                                                 Chain* chains,
+                                                                                 unsigned lines) noexcept {
+    const __m512i tail = set(std::uint64_t{plain.length} | std::uint64_t{plain.flags} << 48U);
+    unsigned line = 0;
+    for (; line < lines; ++line) {
+      const std::byte* const from = plain.first + kCacheLine * line;
+      const __m512i tails = _mm512_loadu_si512(from);
+      const __m512i ids = _mm512_and_si512(tails, set(kId));
+      unsigned wrong = _mm512_mask_test_epi64_mask(kTails, _mm512_xor_si512(tails, tail), set(~kId));
+      wrong |= _mm512_mask_cmpge_epu64_mask(kTails, ids, set(std::uint64_t{plain.size} << 32U));
+      // 2.8.13: the rest of a descriptor is good once its flags have been seen.
+      const __m512i addresses = load_again(from);
+      wrong |= _mm512_mask_cmpgt_epu64_mask(kAddresses, _mm512_sub_epi64(addresses, set(plain.guest)),
+                                            set(plain.last));
+      if (wrong != 0) [[unlikely]]
+        break;
+      const __m512i moved = _mm512_add_epi64(addresses, set(plain.to_here));
+      _mm512_storeu_si512(
+          chains + kOfLine * line,
+          _mm512_mask_blend_epi64(kAddresses, _mm512_or_si512(ids, set(plain.length)), moved));
+    }
+    return line * kOfLine;
+  }
+
+  /// The descriptors of whole lines become used ones: ids as taken, one length and one set of flags in all.
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write_used_lines(std::byte* to, const Chain* chains,
+                                                                     std::uint32_t bytes, std::uint16_t flags,
+                                                                     unsigned lines) noexcept {
+    const __m512i tail = set(std::uint64_t{bytes} | std::uint64_t{flags} << 48U);
+    // The payload before the descriptors that hand it over.
+    __atomic_signal_fence(__ATOMIC_RELEASE);
+    for (unsigned line = 0; line < lines; ++line) {
+      const __m512i ids = _mm512_and_si512(_mm512_loadu_si512(chains + kOfLine * line), set(kId));
+      _mm512_mask_storeu_epi64(to + kCacheLine * line, kTails, _mm512_or_si512(ids, tail));
+    }
+  }
+
+ private:
+  static constexpr __mmask8 kAddresses = 0x55;            ///< of four descriptors: the first words,
+  static constexpr __mmask8 kTails = 0xaa;                ///< and the second
+  static constexpr std::uint64_t kId = 0xffff'0000'0000;  ///< of a packed descriptor's second word
+
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m512i set(std::uint64_t word) noexcept {
+    return _mm512_set1_epi64(static_cast<long long>(word));
+  }
+  /// A line that may have changed since it was loaded.
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m512i load_again(const std::byte* from) noexcept {
+    asm volatile("" : "+r"(from) : : "memory");
+    return _mm512_loadu_si512(from);
+  }
+
+  /// Up to four descriptors become chains: the address is moved to this process, and the head takes the place
+  /// of the flags. Bits: what is not as expected.
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static unsigned four(const PlainBuffers& buffers,
+                                                             const std::byte* from, __mmask8 words,
+                                                             __m512i tails, Chain* to) noexcept {
+    constexpr long long kLengthAndFlags = 0xffff'ffff'ffff;
+    const auto tail =
+        static_cast<long long>(std::uint64_t{buffers.length} | std::uint64_t{buffers.flags} << 32U);
+    const __m512i descriptors = _mm512_maskz_loadu_epi64(words, from);
+    const __m512i offsets =
+        _mm512_sub_epi64(descriptors, _mm512_set1_epi64(static_cast<long long>(buffers.guest)));
+    const unsigned outside = _mm512_mask_cmpgt_epu64_mask(
+        words & kAddresses, offsets, _mm512_set1_epi64(static_cast<long long>(buffers.last)));
+    const unsigned unlike =
+        _mm512_mask_test_epi64_mask(words & kTails, _mm512_xor_si512(descriptors, _mm512_set1_epi64(tail)),
+                                    _mm512_set1_epi64(kLengthAndFlags));
+    const __m512i moved =
+        _mm512_add_epi64(descriptors, _mm512_set1_epi64(static_cast<long long>(buffers.to_here)));
+    _mm512_storeu_si512(to, _mm512_mask_blend_epi64(kAddresses, tails, moved));
+    return outside | unlike;
+  }
+};
+#else
+/// Never called: nothing is wide here.
+struct WideBuffers {
+  static bool take(const PlainBuffers& /*buffers*/, Chain* /*chains*/, unsigned /*count*/) noexcept {
+    return false;
+  }
+  static void write_used(vring_used_elem* /*ring*/, std::uint16_t /*mask*/, std::uint16_t /*index*/,
+                         std::uint16_t /*id*/, std::uint32_t /*bytes*/, unsigned /*count*/) noexcept {}
+  static unsigned take_lines(const PlainLines& /*plain*/, Chain* /*chains*/, unsigned /*lines*/) noexcept {
+    return 0;
+  }
+  static void write_used_lines(std::byte* /*to*/, const Chain* /*chains*/, std::uint32_t /*bytes*/,
+                               std::uint16_t /*flags*/, unsigned /*lines*/) noexcept {}
+};
+#endif
+
+}  // namespace spinring::bench::vhost
