@@ -32,11 +32,11 @@ class alignas(kCacheLine) LcoreCounters {
  public:
   /// One poll that handled `packets` and took `cycles`.
   void record_poll(std::uint64_t packets, std::uint64_t cycles) noexcept {
-    polls_.add(1);
     total_cycles_.add(cycles);
     if (packets == 0) {
       empty_polls_.add(1);
     } else {
+      busy_polls_.add(1);
       packets_.add(packets);
       busy_cycles_.add(cycles);
     }
@@ -45,13 +45,14 @@ class alignas(kCacheLine) LcoreCounters {
   void record_idle(std::uint64_t cycles) noexcept { total_cycles_.add(cycles); }
 
   [[nodiscard]] LcoreStats read() const noexcept {
-    return {polls_.value(), empty_polls_.value(), packets_.value(), busy_cycles_.value(),
+    const std::uint64_t empty = empty_polls_.value();
+    return {empty + busy_polls_.value(), empty, packets_.value(), busy_cycles_.value(),
             total_cycles_.value()};
   }
 
  private:
-  Counter polls_;
   Counter empty_polls_;
+  Counter busy_polls_;
   Counter packets_;
   Counter busy_cycles_;
   Counter total_cycles_;

@@ -37,13 +37,15 @@ class Idler {
   explicit Idler(const IdlePolicy& policy) noexcept : policy_(policy) {}
 
   void busy() noexcept { empty_ = 0; }
-  void empty() {
-    if (policy_.kind == Idle::kSpin) return;
+  /// Returns whether that took time.
+  bool empty() {
+    if (policy_.kind == Idle::kSpin) return false;
     if (policy_.kind == Idle::kSleep && ++empty_ >= policy_.empty_polls_before_sleep) {
       std::this_thread::sleep_for(policy_.sleep);
     } else {
       cpu_pause();
     }
+    return true;
   }
 
  private:

@@ -17,8 +17,8 @@ concept Poll = requires(P& poll) {
   { poll() } -> std::convertible_to<std::uint64_t>;
 };
 
-/// Polls until `stop` is requested. Called on the lcore; the poll is inlined, and two reads of the time stamp
-/// counter are all that an empty poll adds, one to a busy poll.
+/// Polls until `stop` is requested. Called on the lcore; the poll is inlined, and one read of the time stamp
+/// counter is all that a poll adds: one more after idling.
 template <Poll P>
 void poll_until(const StopToken& stop, LcoreCounters& counters, const IdlePolicy& policy, P&& poll) {
   Idler idler(policy);
@@ -30,8 +30,7 @@ void poll_until(const StopToken& stop, LcoreCounters& counters, const IdlePolicy
     last = now;
     if (packets != 0) {
       idler.busy();
-    } else {
-      idler.empty();
+    } else if (idler.empty()) {
       last = read_tsc();  // so that idling is not charged to the next packet
       counters.record_idle(last - now);
     }

@@ -3,7 +3,9 @@
 
 Both bursts of `start tx_first` go round and round: what a port sends, the other receives and sends back. For each device
 two guests of one CPU run. In the first, packets are counted against the clock. In the second time is instructions (QEMU's
--icount): a packet's share of that clock is the guest's instructions a packet, the kernel's included, and repeats closely.
+-icount), and the time that the guest's kernel says a program ran is what it executed, the kernel's part included. How many of
+them it waited in is told by a round without packets, which says what a poll costs that finds nothing, and by the number of
+such polls; the others are what packets cost.
 
     python3 bench/guest/peers.py --program build/gcc/apps/testpmd/spinring-testpmd                 # every device
     python3 bench/guest/peers.py --program ... --nic igb --pairs 5 --what rate --json igb.json     # a part of it
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "guest"))
@@ -37,6 +40,7 @@ DEVICES = {
 PLUGINS = ("librte_net_e1000", "librte_net_virtio", "librte_mempool_ring")
 RING = 256
 ICOUNT_SHIFT = 1  # an instruction takes 2 ns
+CONTROL_GROUPS = "/sys/fs/cgroup"  # of the guest
 LCORES = "0@0,1@0"  # the one that forwards, and the main one, which sleeps at its prompt
 
 
@@ -69,6 +73,23 @@ def programs(program: Path) -> dict[str, Path]:
             **{f"{plugin}.so": folder / f"{plugin}.so" for plugin in PLUGINS}}
 
 
+@dataclass(frozen=True)
+class Round:
+    """What a peer did between start and stop, in a guest whose clock counts instructions."""
+
+    instructions: float
+    packets: int  # received
+    polls: int  # of a port
+    found: int  # polls that found packets
+
+    def a_packet(self) -> float:
+        return self.instructions / self.packets
+
+    def work(self, idle: Round) -> float:
+        """Instructions a packet without those of polls that found nothing."""
+        return (self.instructions - (self.polls - self.found) * idle.instructions / idle.polls) / self.packets
+
+
 class Peer:
     """A testpmd in the guest, at its prompt: two ports on a cable of their own. It sleeps unless it forwards."""
 
@@ -77,9 +98,12 @@ class Peer:
         self._guest = guest
         self._base = f"/tmp/{name}"
         self._rounds = 0
+        self._ran: list[int] = []  # ns, of each round with and without packets
         command = COMMANDS[name].format(lcores=LCORES, ports=" ".join(f"-a {address}" for address in addresses))
-        guest.run(f"mkfifo {self._base}.in; sleep 1000000 >{self._base}.in &\n"
-                  f"LD_LIBRARY_PATH={plugin_folder()} {command} <{self._base}.in >{self._base}.out 2>&1 &\n"
+        guest.run(f"mkdir -p {CONTROL_GROUPS}; grep -q {CONTROL_GROUPS} /proc/mounts || mount -t cgroup2 none {CONTROL_GROUPS}\n"
+                  f"mkdir {CONTROL_GROUPS}/{name}; mkfifo {self._base}.in; sleep 1000000 >{self._base}.in &\n"
+                  f"(echo 0 >{CONTROL_GROUPS}/{name}/cgroup.procs; export LD_LIBRARY_PATH={plugin_folder()}; exec {command}) "
+                  f"<{self._base}.in >{self._base}.out 2>&1 &\n"
                   f"echo $! >{self._base}.pid")
         end = time.monotonic() + 120
         while not re.search(READY[name], self.output(), re.DOTALL):
@@ -90,13 +114,51 @@ class Peer:
     def output(self) -> str:
         return self._guest.text(f"cat {self._base}.out")
 
+    def _ran_for(self) -> int:
+        """Nanoseconds that its threads have run, those that have ended included."""
+        return 1000 * int(self._guest.text(f"sed -n 's/usage_usec //p' {CONTROL_GROUPS}/{self.name}/cpu.stat"))
+
+    def idle(self, seconds: float) -> None:
+        """One round before there are packets. What DPDK then prints of polls it counts for this alone."""
+        before = self._ran_for()
+        count = "echo 'set record-burst-stats on'; " if self.name == "dpdk" else ""
+        self._guest.run(f"({count}echo start; sleep {seconds}; echo stop; sleep 0.2) >{self._base}.in")
+        self._ran.append(self._ran_for() - before)
+
     def forward(self, seconds: float) -> None:
         """One round; its figures are in the output after the end."""
+        before = self._ran_for()
         start = "start" if self._rounds else "start tx_first"
         self._rounds += 1
         show = "show port stats all"  # of DPDK the second has the rate since the first
         words = [f"echo '{start}'", "sleep 0.1", f"echo {show}", f"sleep {seconds}", f"echo {show}", "echo stop", "sleep 0.2"]
         self._guest.run("; ".join(f"{word} >{self._base}.in" if word.startswith("echo") else word for word in words), timeout=150)
+        self._ran.append(self._ran_for() - before)
+
+    def _counts(self) -> list[tuple[int, int, int]]:
+        """Packets, polls and polls that found any, of each round."""
+        # The prompt's text and the report reach the file by different ways, and one may lie within the other.
+        text = re.sub(r"testpmd> [\w \-]*\n", "", self.output())
+        rounds = re.findall(r"(.*?)all ports\++\s+RX-packets: (\d+)(.*?)(?=Forward statistics|$)", text, re.DOTALL)
+        counts = []
+        for before, packets, after in rounds[:len(self._ran)]:
+            if self.name == "dpdk":
+                polls, found = (sum(map(int, re.findall(rf"{way}-bursts : (\d+)", before))) for way in ("RX", "TX"))
+            else:  # A poll of the loop is one of both ports; nearly never do both find packets in the same.
+                loops, empty = map(int, re.findall(r"(\d+) polls, (\d+) of them empty", after)[0])
+                polls, found = 2 * loops, loops - empty
+            counts.append((int(packets), polls, found))
+        if self.name == "dpdk" or not counts:
+            return counts
+        # Totals since the first start.
+        return [counts[0], *(tuple(b - a for a, b in zip(*two)) for two in zip(counts, counts[1:]))]
+
+    def rounds(self) -> list[Round]:
+        """After quit(): the round without packets first. Of a guest whose clock counts instructions."""
+        counts = self._counts()
+        if len(counts) != len(self._ran) or min(polls for _, polls, _ in counts) <= 0:
+            raise HarnessError(f"{self.name}: rounds that were not counted: {counts}\n{self.output()[-3000:]}")
+        return [Round(ran / (1 << ICOUNT_SHIFT), *count) for ran, count in zip(self._ran, counts)]
 
     def quit(self) -> list[float]:
         """Ends it; the packets/s of each round, received by both ports, of its own count and the guest's clock. (C's
@@ -110,8 +172,9 @@ class Peer:
         else:  # totals since the first start, at each stop (and once more at the end)
             counts = re.findall(r"all ports\++\s+RX-packets: (\d+)", text)
             times = re.findall(r"([\d.]+) s of macswap", text)
-            at = [(0.0, 0.0), *((float(count), float(clock)) for count, clock in zip(counts, times))][:self._rounds + 1]
+            at = [(0.0, 0.0), *((float(count), float(clock)) for count, clock in zip(counts, times))][:len(self._ran) + 1]
             rates = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in zip(at, at[1:])]
+            rates = rates[len(self._ran) - self._rounds:]  # without that of idle()
         rates = rates[:self._rounds]
         if len(rates) != self._rounds or min(rates) == 0:
             raise HarnessError(f"{self.name}: rounds without packets: {rates}\n{text[-3000:]}")
@@ -125,8 +188,8 @@ def bind(guest: Guest, address: str) -> None:
               f"echo {address} >/sys/bus/pci/drivers_probe")
 
 
-def compare(nic: str, options: argparse.Namespace, icount: int | None, seconds: float, pairs: int) -> list[list[float]]:
-    """Pairs of rates, DPDK's first, both programs up all the time and forwarding in turn."""
+def compare(nic: str, options: argparse.Namespace, icount: int | None, seconds: float) -> dict[str, list[list[float]]]:
+    """Pairs of rates, or of instructions, DPDK's first; both programs are up all the time and forward in turn."""
     model, properties = DEVICES[nic]
     nics = [Nic(Hub(index // 2), f"52:54:00:9e:00:{index:02x}", model, properties) for index in range(4)]
     config = GuestConfig(nics=nics, programs=programs(options.program), hugepages=256, memory="1536M", cpus=1, icount=icount)
@@ -136,11 +199,19 @@ def compare(nic: str, options: argparse.Namespace, icount: int | None, seconds: 
             bind(guest, address)
         peers = [Peer(guest, "dpdk", addresses[:2]), Peer(guest, "spinring", addresses[2:])]
         guest.run("sleep 2")  # a link comes up half a second later; what is sent before is lost
-        for peer in peers * (pairs + 1):  # the first round warms up
+        for peer in peers if icount is not None else []:
+            peer.idle(seconds)
+        for peer in peers * (options.pairs + 1):  # the first round warms up
             peer.forward(seconds)
         rates = [peer.quit() for peer in peers]
-    print(f"{nic}{', instructions' if icount else ''}: {rates}", file=sys.stderr, flush=True)
-    return [list(pair) for pair in zip(*(rate[1:] for rate in rates))]
+        if icount is None:
+            print(f"{nic}: {rates}", file=sys.stderr, flush=True)
+            return {"rate": [list(pair) for pair in zip(*(rate[1:] for rate in rates))]}
+        rounds = [peer.rounds() for peer in peers]
+    print(f"{nic}, instructions: {rounds}", file=sys.stderr, flush=True)
+    return {"work": [list(pair) for pair in zip(*([each.work(of[0]) for each in of[2:]] for of in rounds))],
+            "instructions": [list(pair) for pair in zip(*([each.a_packet() for each in of[2:]] for of in rounds))],
+            "poll": [[of[0].instructions / of[0].polls for of in rounds]]}
 
 
 def figure(values: list[float], form: str) -> str:
@@ -151,25 +222,22 @@ def between(values: list[float]) -> str:
     return f"{min(values):.3f} to {max(values):.3f}"
 
 
+def four(pairs: list[list[float]], form: str, unit: float = 1.0) -> list[str]:
+    """Cells: A, B, their ratio and its range."""
+    if not pairs:
+        return ["-"] * 4
+    ratios = [b / a for a, b in pairs]
+    return [figure([a / unit for a, _ in pairs], form), figure([b / unit for _, b in pairs], form),
+            f"{statistics.median(ratios):.2f}", between(ratios)]
+
+
 def cells(nic: str, record: dict) -> list[str]:
-    rate, instructions = record.get("rate", []), record.get("instructions", [])
-    row = [nic]
-    if rate:
-        ratios = [b / a for a, b in rate]
-        row += [figure([a / 1000 for a, _ in rate], ".0f"), figure([b / 1000 for _, b in rate], ".0f"),
-                figure(ratios, ".2f"), between(ratios)]
-    else:
-        row += ["-"] * 4
-    if instructions:
-        ratios = [b / a for a, b in instructions]
-        row += [figure([a for a, _ in instructions], ".0f"), figure([b for _, b in instructions], ".0f"),
-                figure(ratios, ".3f"), between(ratios)]
-    else:
-        row += ["-"] * 4
-    return row
+    row = [nic, *four(record.get("rate", []), ".0f", 1000), *four(record.get("work", []), ".0f")]
+    return row + [", ".join(four(record.get(key, []), ".0f")[:2]) for key in ("poll", "instructions")]
 
 
-COLUMNS = ("device", "A, kpps", "B, kpps", "B/A", "all pairs", "A, instructions", "B, instructions", "B/A", "all pairs")
+COLUMNS = ("device", "A, kpps", "B, kpps", "B/A", "all pairs", "A, instructions", "B, instructions", "B/A", "all pairs",
+           "empty poll", "with waiting")
 
 
 def table(records: dict[str, dict]) -> str:
@@ -206,12 +274,9 @@ def main() -> int:
         for nic in options.nic or DEVICES:
             record = records.setdefault(nic, {})
             if options.what != "instructions":
-                record["rate"] = compare(nic, options, None, options.seconds, options.pairs)
+                record.update(compare(nic, options, None, options.seconds))
             if options.what != "rate":
-                # Half a second of that clock is 250 million instructions.
-                pairs = compare(nic, options, ICOUNT_SHIFT, 0.5, options.pairs)
-                a_second = 1e9 / (1 << ICOUNT_SHIFT)
-                record["instructions"] = [[a_second / rate for rate in pair] for pair in pairs]
+                record.update(compare(nic, options, ICOUNT_SHIFT, 0.5))  # of that clock: 250 million instructions
     except (HarnessError, Unavailable, OSError) as error:
         print(f"peers.py: {error}", file=sys.stderr)
         return 1

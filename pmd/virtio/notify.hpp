@@ -25,6 +25,21 @@ class Told {
   /// Whether everything up to `now` was.
   [[nodiscard]] bool all(std::uint16_t now) const noexcept { return position_ == now; }
   void set(std::uint16_t now) noexcept { position_ = now; }
+  /// Whether the device `asks` to be told, behind a fence: with that everything up to `now` is settled.
+  template <class Asks>
+  [[nodiscard]] bool settle(std::uint16_t now, Asks asks) noexcept {
+    full_fence();
+    const bool asked = asks();
+    set(now);
+    return asked;
+  }
+  /// The same without a fence: true when the device asks and was not told.
+  template <class Asks>
+  [[nodiscard]] bool is_due(std::uint16_t now, Asks asks) noexcept {
+    if (all(now) || !asks()) return false;
+    set(now);
+    return true;
+  }
   /// 2.7.10, 2.8.14: whether the device waits for `event`, which lies between what it was told of and `now`.
   /// `event` repeats each `period` positions, a power of two. What it waits for, it has not taken: it is
   /// among the last `size` positions, so that is how far back the answer need look, however long ago it was

@@ -100,18 +100,15 @@ class PackedRing {
   /// before the device's event suppression is read; pairs with the device, which enables events and then
   /// looks at the ring once more.
   [[nodiscard]] bool must_notify() noexcept {
-    full_fence();
-    const bool asked = device_asks();
-    told_.set(writer_.index);
-    return asked;
+    return told_.settle(writer_.index, [this] { return device_asks(); });
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (told_.all(writer_.index) || !device_asks()) return false;
-    told_.set(writer_.index);
-    return true;
+    return told_.is_due(writer_.index, [this] { return device_asks(); });
   }
+  /// Whether must_notify() or notify_is_due() has settled all that was offered.
+  [[nodiscard]] bool settled() const noexcept { return told_.all(writer_.index); }
   /// What the doorbell says: the queue's number, and with data (2.9) the offset and wrap counter of what is
   /// made available next.
   [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
@@ -123,6 +120,14 @@ class PackedRing {
 
   // --- Completions
 
+  /// Whether harvest() would find anything, or say that the device has broken the rules.
+  [[nodiscard]] bool has_completions() const noexcept {
+    if constexpr (F.chains || F.in_order) {
+      if (batch_.left != 0 || broken_) return true;
+    }
+    return PackedTail::unpack(load_relaxed(descriptors_[ring_slot(used_index_, book_.mask())].tail))
+        .used(wrap_at(used_index_));
+  }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are used now (it may

@@ -69,11 +69,23 @@ inline constexpr PathName kPathName{F};
 #if defined(SPINRING_WIDE_TARGET)
 /// A queue's burst for CPUs with AVX-512: the whole loop is compiled for them.
 template <class Queue, class... Extra>
-[[gnu::target(SPINRING_WIDE_TARGET), gnu::flatten]] std::uint16_t wide_burst(void* self,
-                                                                             typename Queue::Packet** packets,
-                                                                             std::uint16_t count,
-                                                                             Extra... extra) noexcept {
-  return static_cast<Queue*>(self)->template burst<WideRuns>(packets, count, extra...);
+[[gnu::target(SPINRING_WIDE_TARGET), gnu::flatten, gnu::noinline]] std::uint16_t wide_loop(
+    Queue* queue, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept {
+  if constexpr (requires { queue->rests(); }) {
+    return queue->template busy_burst<WideRuns>(packets, count);
+  } else {
+    return queue->template burst<WideRuns>(packets, count, extra...);
+  }
+}
+/// The same behind a poll that finds nothing, which saves no registers.
+template <class Queue, class... Extra>
+std::uint16_t wide_burst(void* self, typename Queue::Packet** packets, std::uint16_t count,
+                         Extra... extra) noexcept {
+  auto* const queue = static_cast<Queue*>(self);
+  if constexpr (requires { queue->rests(); }) {
+    if (queue->rests()) return 0;
+  }
+  return wide_loop<Queue, Extra...>(queue, packets, count, extra...);
 }
 #endif
 /// A queue behind one function pointer, that of the best loop for this CPU. `Extra` as in erase().

@@ -133,18 +133,15 @@ class SplitRing {
   /// Whether the device asks to be told of what was just published. 2.7.13.4.1: the index is visible before
   /// the flag is read; pairs with the device, which sets the flag and then looks at the index once more.
   [[nodiscard]] bool must_notify() noexcept {
-    full_fence();
-    const bool asked = device_asks();
-    told_.set(avail_index_);
-    return asked;
+    return told_.settle(avail_index_, [this] { return device_asks(); });
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
   /// told. What is missed now is seen by a later poll.
   [[nodiscard]] bool notify_is_due() noexcept {
-    if (told_.all(avail_index_) || !device_asks()) return false;
-    told_.set(avail_index_);
-    return true;
+    return told_.is_due(avail_index_, [this] { return device_asks(); });
   }
+  /// Whether must_notify() or notify_is_due() has settled all that was offered.
+  [[nodiscard]] bool settled() const noexcept { return told_.all(avail_index_); }
   /// What the doorbell says: the queue's number, and with data (2.9) the available index.
   [[nodiscard]] std::uint32_t doorbell(std::uint16_t queue) const noexcept {
     return queue | (notify_.with_data ? std::uint32_t{avail_index_} << 16 : 0);
@@ -153,6 +150,10 @@ class SplitRing {
 
   // --- Completions
 
+  /// Whether harvest() would find anything: the device's index is read only if no completion is known of.
+  [[nodiscard]] bool has_completions() const noexcept {
+    return waiting() != 0 || load_relaxed(used_->index) != used_index_;
+  }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
   /// packet early, so as to fetch its lines: those of the next call too, as far as they are known to be there
@@ -190,7 +191,6 @@ class SplitRing {
  private:
   static constexpr bool kKeepsRests = F.chains || F.in_order;  ///< a length may be asked for, or links
   static constexpr unsigned kNextShift = 48;  ///< of a descriptor's `next` in its second half
-
   using Book = RingBook<Packet, F>;
 
   /// Whether the device asks to be told of something between told_ and what is published.

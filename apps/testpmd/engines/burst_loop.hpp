@@ -101,13 +101,13 @@ std::uint16_t poll_stream(Stream& stream, E& engine, mempool::PoolCache& cache, 
   }
   if (count == 0) {
     if constexpr (E::kSends) {
-      // A sender without packets needs those that its own TX ring holds, at once; what a burst held back goes
-      // out with the first empty poll.
+      // A sender without packets needs those that its own TX ring holds, at once.
       if (!E::kReceives || stream.empty_polls++ % kEmptyPollsPerReclaim == 0) (void)stream.tx.burst({});
     }
     return 0;
   }
-  stream.empty_polls = 0;
+  // What a full burst held back goes out with the first empty poll; behind another burst nothing is due yet.
+  stream.empty_polls = count == room.size() ? 0 : 1;
   const Packets packets = room.first(count);
   (E::kReceives ? stream.counters.received : stream.counters.generated).add(count);
   if constexpr (E::kTouchesData) transform_all(engine, packets);
