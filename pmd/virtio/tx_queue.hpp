@@ -58,7 +58,7 @@ class TxQueue final
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         batch_(std::clamp<std::uint16_t>(this->ring_.size() / 8, 1, kMostHeldBack)),
-        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 4, 1, kMostHeldBack)) {}
+        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -115,8 +115,10 @@ class TxQueue final
 
  private:
   using Base = typename TxQueue::Queue;
-  /// Of batch_ and most_done_ in large rings.
+  /// Of batch_ and most_done_ in large rings. To take what was sent back late lets the device get ahead, so
+  /// that a line of completions is written whole before it is read.
   static constexpr std::uint16_t kMostHeldBack = 128;
+  static constexpr std::uint16_t kMostDone = 192;
   static constexpr std::uint16_t kNotSendable = 0;
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
 
