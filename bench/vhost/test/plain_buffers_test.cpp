@@ -16,21 +16,21 @@
 namespace spinring::bench::vhost {
 namespace {
 
-constexpr std::uint16_t kEntries = 64;
+constexpr std::uint16_t kRingEntries = 64;
 constexpr std::uint32_t kLength = 72;
 
 /// A ring of its own, worked on by vectors or not.
 struct Side {
   explicit Side(bool wide_vectors, Direction direction, bool in_order, std::uint16_t base)
       : wide(wide_vectors && wide_by_default()) {
-    RingPlace place = memory.place(kEntries, direction);
+    RingPlace place = memory.place(kRingEntries, direction);
     place.wide = wide;
     place.in_order = in_order;
     place.base = base;
     driver.available().idx = base;
     const auto writable =
         static_cast<std::uint16_t>(direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
-    for (std::uint16_t i = 0; i < kEntries; ++i) {
+    for (std::uint16_t i = 0; i < kRingEntries; ++i) {
       driver.describe(i, SharedRingMemory::buffer(i), kLength, writable);
     }
     device.emplace(place, table, violations);
@@ -41,7 +41,7 @@ struct Side {
   bool wide;
   SharedRingMemory memory;
   MemoryTable table = memory.table();
-  SplitDriver driver{memory, kEntries};
+  SplitDriver driver{memory, kRingEntries};
   Violations violations;
   Batch batch;
   std::optional<SplitRing> device;
@@ -70,7 +70,7 @@ void expect_same(const Of& a, const Of& b) {
 }
 
 void expect_same_used(const Side& a, const Side& b) {
-  ASSERT_EQ(std::memcmp(&a.driver.used(), &b.driver.used(), split_used_bytes(kEntries)), 0);
+  ASSERT_EQ(std::memcmp(&a.driver.used(), &b.driver.used(), split_used_bytes(kRingEntries)), 0);
 }
 
 TEST(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
@@ -82,7 +82,7 @@ TEST(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
       std::uint16_t head = 0;
       for (unsigned round = 0; round < 5000; ++round) {
         const auto count = static_cast<unsigned>(random() % (Batch::kMost + 1));
-        for (unsigned i = 0; i < count; ++i, head = static_cast<std::uint16_t>((head + 1) % kEntries)) {
+        for (unsigned i = 0; i < count; ++i, head = static_cast<std::uint16_t>((head + 1) % kRingEntries)) {
           wide.driver.publish(head);
           narrow.driver.publish(head);
         }
@@ -120,7 +120,7 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
       {"chain",
        [](Side& side, std::uint16_t head) {
          side.driver.descriptor(head).flags |= VRING_DESC_F_NEXT;
-         side.driver.descriptor(head).next = static_cast<std::uint16_t>((head + 1) % kEntries);
+         side.driver.descriptor(head).next = static_cast<std::uint16_t>((head + 1) % kRingEntries);
        }},
       {"below", [](Side& side,
                    std::uint16_t head) { side.driver.descriptor(head).addr = SharedRingMemory::kGuest - 1; }},
@@ -134,21 +134,21 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
        }},
       {"another head",
        [](Side& side, std::uint16_t head) {
-         for (std::uint16_t i = 0; i < kEntries; ++i) {
+         for (std::uint16_t i = 0; i < kRingEntries; ++i) {
            if (side.driver.available().ring[i] == head)
-             side.driver.available().ring[i] = static_cast<std::uint16_t>((head + 5) % kEntries);
+             side.driver.available().ring[i] = static_cast<std::uint16_t>((head + 5) % kRingEntries);
          }
        }},
       {"no head", [](Side& side, std::uint16_t head) {
-         for (std::uint16_t i = 0; i < kEntries; ++i) {
-           if (side.driver.available().ring[i] == head) side.driver.available().ring[i] = kEntries;
+         for (std::uint16_t i = 0; i < kRingEntries; ++i) {
+           if (side.driver.available().ring[i] == head) side.driver.available().ring[i] = kRingEntries;
          }
        }}};
   for (const Flaw& flaw : flaws) {
     for (const bool in_order : {false, true}) {
       for (std::uint16_t place = 0; place < Batch::kMost; ++place) {
         SCOPED_TRACE(std::string(flaw.name) + " at " + std::to_string(place));
-        constexpr std::uint16_t kBase = kEntries - 10;  // over the end of the rings
+        constexpr std::uint16_t kBase = kRingEntries - 10;  // over the end of the rings
         Side wide(true, Direction::kDeviceReads, in_order, kBase);
         Side narrow(false, Direction::kDeviceReads, in_order, kBase);
         for (Side* side : {&wide, &narrow}) {
@@ -167,7 +167,7 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
 /// A packed ring of its own.
 struct PackedSide {
   PackedSide(bool wide_vectors, Direction direction) {
-    RingPlace place = memory.place(kEntries, direction);
+    RingPlace place = memory.place(kRingEntries, direction);
     place.wide = wide_vectors && wide_by_default();
     place.base = 0x8000;  // slot 0, first round
     device.emplace(place, table, violations);
@@ -176,7 +176,7 @@ struct PackedSide {
 
   SharedRingMemory memory;
   MemoryTable table = memory.table();
-  PackedDriver driver{memory, kEntries};
+  PackedDriver driver{memory, kRingEntries};
   Violations violations;
   Batch batch;
   std::optional<PackedRing> device;
@@ -184,7 +184,8 @@ struct PackedSide {
 
 void expect_same_descriptors(const PackedSide& a, const PackedSide& b) {
   ASSERT_EQ(
-      std::memcmp(&a.driver.descriptor(0), &b.driver.descriptor(0), kEntries * sizeof(vring_packed_desc)), 0);
+      std::memcmp(&a.driver.descriptor(0), &b.driver.descriptor(0), kRingEntries * sizeof(vring_packed_desc)),
+      0);
 }
 
 TEST(PlainLinesTest, BatchesOfAnySizeGoRoundTheRing) {
@@ -196,7 +197,7 @@ TEST(PlainLinesTest, BatchesOfAnySizeGoRoundTheRing) {
     for (unsigned round = 0; round < 5000; ++round) {
       const unsigned count = round % 3 == 0 ? Batch::kMost : static_cast<unsigned>(random() % Batch::kMost);
       for (unsigned i = 0; i < count; ++i) {
-        const auto id = static_cast<std::uint16_t>(random() % kEntries);
+        const auto id = static_cast<std::uint16_t>(random() % kRingEntries);
         const std::uint32_t length = random() % 200 == 0 ? kLength + 1 : kLength;
         for (PackedSide* side : {&wide, &narrow})
           side->driver.publish(SharedRingMemory::buffer(id), length, id, writable);
@@ -220,7 +221,7 @@ TEST(PlainLinesTest, AFlawAnywhereIsSeenByBothAlike) {
       {"direction", [](vring_packed_desc& descriptor) { descriptor.flags ^= VRING_DESC_F_WRITE; }},
       {"next", [](vring_packed_desc& descriptor) { descriptor.flags ^= VRING_DESC_F_NEXT; }},
       {"not available", [](vring_packed_desc& descriptor) { descriptor.flags = 0; }},
-      {"id", [](vring_packed_desc& descriptor) { descriptor.id = kEntries; }},
+      {"id", [](vring_packed_desc& descriptor) { descriptor.id = kRingEntries; }},
       {"below", [](vring_packed_desc& descriptor) { descriptor.addr = SharedRingMemory::kGuest - 1; }},
       {"one byte beyond",
        [](vring_packed_desc& descriptor) {
