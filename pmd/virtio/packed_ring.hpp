@@ -129,17 +129,14 @@ class PackedRing {
         .used(wrap_at(used_index_));
   }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
-  /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
-  /// packet early, so as to fetch its lines: those of the next call too, as far as they are used now (it may
-  /// be shown a wrong packet). 2.8.13: what a descriptor says is read no earlier than its flags; pairs with
-  /// the device's release of them.
-  template <class Runs = NarrowRuns, class Show, class Sink>
-  [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
+  /// kBroken. A completion of an id that the device may not name is counted and left out. No packet is shown
+  /// early, as a split ring can: to look ahead is to read lines that the device is about to write. 2.8.13:
+  /// what a descriptor says is read no earlier than its flags; pairs with the device's release of them.
+  template <class Runs = NarrowRuns, class Sink>
+  [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Unseen /*show*/, Sink sink) noexcept {
     if (refused(broken_)) [[unlikely]]
       return kBroken;
-    const auto count = std::min(most, book_.held());
-    show_ahead(count, show);
-    return take<Runs>(count, sink);
+    return take<Runs>(std::min(most, book_.held()), sink);
   }
 
   /// The device was reset: hands every packet that it held to `take`, in the order in which they were
@@ -268,24 +265,6 @@ class PackedRing {
   [[nodiscard]] static PackedTail read_used(const PackedDescriptor* ring, std::uint16_t index,
                                             std::uint16_t mask) noexcept {
     return PackedTail::unpack(load_acquire(ring[ring_slot(index, mask)].tail));
-  }
-  /// Shows the packets of what is used now, up to `most` of them, each once.
-  template <class Show>
-  void show_ahead(std::uint32_t most, Show show) noexcept {
-    if constexpr (!std::is_same_v<Show, Unseen>) {
-      const Book book = book_;
-      const PackedDescriptor* const ring = descriptors_;
-      const std::uint16_t first = used_index_;
-      std::uint32_t at = ring_distance(shown_, first);
-      if (at > book.held()) at = 0;  // they were taken unseen
-      for (const std::uint32_t end = std::min<std::uint32_t>(most, book.held()); at < end; ++at) {
-        const auto index = static_cast<std::uint16_t>(first + at);
-        const PackedTail tail = read_used(ring, index, book.mask());
-        if (!tail.used(wrap_at(index))) break;
-        if (Packet* const packet = book.peek(tail.id); packet != nullptr) show(*packet);
-      }
-      shown_ = static_cast<std::uint16_t>(first + at);
-    }
   }
 
   /// From where the device was to the driver's end the ring names buffers in the order in which they were
@@ -458,7 +437,6 @@ class PackedRing {
   Book book_;
   Writer writer_;
   std::uint16_t used_index_ = 0;  ///< free-running: where the next used descriptor will be
-  std::uint16_t shown_ = 0;       ///< completions shown
   Batch batch_;
   NotifyRules notify_;
   Told told_;  ///< of the writer's position

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "apps/testpmd/engines/stream.hpp"
-#include "base/cpu.hpp"
 #include "mempool/pool.hpp"
 
 namespace spinring::testpmd {

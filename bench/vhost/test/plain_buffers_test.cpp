@@ -19,8 +19,21 @@ namespace {
 constexpr std::uint16_t kRingEntries = 64;
 constexpr std::uint32_t kLength = 72;
 
-/// A ring of its own, worked on by vectors or not.
-struct Side {
+/// A ring of its own, with both its ends.
+template <class Driver, class Device>
+struct RingSide {
+  [[nodiscard]] const std::byte* start() const { return table.guest(SharedRingMemory::kGuest, 1); }
+
+  SharedRingMemory memory;
+  MemoryTable table = memory.table();
+  Driver driver{memory, kRingEntries};
+  Violations violations;
+  Batch batch;
+  std::optional<Device> device;
+};
+
+/// A split ring, worked on by vectors or not.
+struct Side : RingSide<SplitDriver, SplitRing> {
   explicit Side(bool wide_vectors, Direction direction, bool in_order, std::uint16_t base)
       : wide(wide_vectors && wide_by_default()) {
     RingPlace place = memory.place(kRingEntries, direction);
@@ -36,15 +49,7 @@ struct Side {
     device.emplace(place, table, violations);
   }
 
-  [[nodiscard]] const std::byte* start() const { return table.guest(SharedRingMemory::kGuest, 1); }
-
   bool wide;
-  SharedRingMemory memory;
-  MemoryTable table = memory.table();
-  SplitDriver driver{memory, kRingEntries};
-  Violations violations;
-  Batch batch;
-  std::optional<SplitRing> device;
 };
 
 template <class Of>
@@ -164,22 +169,14 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
   }
 }
 
-/// A packed ring of its own.
-struct PackedSide {
+/// The same of a packed ring.
+struct PackedSide : RingSide<PackedDriver, PackedRing> {
   PackedSide(bool wide_vectors, Direction direction) {
     RingPlace place = memory.place(kRingEntries, direction);
     place.wide = wide_vectors && wide_by_default();
     place.base = 0x8000;  // slot 0, first round
     device.emplace(place, table, violations);
   }
-  [[nodiscard]] const std::byte* start() const { return table.guest(SharedRingMemory::kGuest, 1); }
-
-  SharedRingMemory memory;
-  MemoryTable table = memory.table();
-  PackedDriver driver{memory, kRingEntries};
-  Violations violations;
-  Batch batch;
-  std::optional<PackedRing> device;
 };
 
 void expect_same_descriptors(const PackedSide& a, const PackedSide& b) {
