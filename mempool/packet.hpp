@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cassert>
 #include <cstddef>
@@ -9,6 +10,7 @@
 
 #include "base/cpu.hpp"
 #include "base/dma.hpp"
+#include "base/word_run.hpp"
 
 namespace spinring::mempool {
 
@@ -87,22 +89,51 @@ struct alignas(kCacheLine) Packet {
     return static_cast<std::uint16_t>(buffer_length - data_offset - data_length);
   }
   /// A single segment of `length` bytes at `offset` that asks for nothing. Three stores.
-  void set_single(std::uint16_t offset, std::uint16_t length) noexcept {
-    next = nullptr;
-    static_assert(std::endian::native == std::endian::little);
-    const std::uint64_t place = length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
-    std::memcpy(&packet_length, &place, sizeof(place));
-    segments = 1;
-    vlan_tci = 0;
-    offloads = 0;
+  void set_single(std::uint16_t offset, std::uint16_t length) noexcept { set_single(place(offset, length)); }
+  /// The same of several packets: `bytes` are the lengths and `skip` more, which comes before the data.
+  template <class Runs, std::size_t kCount>
+  static void set_singles(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
+                          const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
+    std::array<std::uint64_t, kCount> places;
+    Runs::template double_each<kCount>(bytes.data(), place(offset, 0) - place(0, skip), places.data());
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kCount; ++i) packets[i]->set_single(places[i]);
+  }
+  /// What the first 32 bytes of a packet are like that is a single segment with data, has `headroom` bytes or
+  /// more before it and asks for nothing.
+  [[nodiscard]] static constexpr BlockRule plain_rule(std::uint16_t headroom) noexcept {
+    BlockRule rule;
+    rule.mask[0] = ~std::uint64_t{0};  // next
+    rule.mask[2] = 0xFFFF | std::uint64_t{kTxOffloads} << 32U;  // segments, offloads
+    rule.expected[2] = 1;
+    rule.least[6] = 1;  // data_length
+    rule.least[7] = headroom;  // data_offset
+    return rule;
   }
   /// A single segment of `length` bytes at the default offset. The caller has checked that it fits.
   void reset(std::uint16_t length) noexcept {
     assert(kDefaultDataOffset + length <= buffer_length);
     set_single(kDefaultDataOffset, length);
   }
+
+ private:
+  /// packet_length, data_length and data_offset of a single segment.
+  [[nodiscard]] static constexpr std::uint64_t place(std::uint16_t offset, std::uint16_t length) noexcept {
+    static_assert(std::endian::native == std::endian::little);
+    return length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
+  }
+  void set_single(std::uint64_t place) noexcept {
+    next = nullptr;
+    std::memcpy(&packet_length, &place, sizeof(place));
+    segments = 1;
+    vlan_tci = 0;
+    offloads = 0;
+  }
 };
 static_assert(sizeof(Packet) == kCacheLine);
-static_assert(offsetof(Packet, data_offset) == offsetof(Packet, packet_length) + 6);
+// What place() and plain_rule() rely on.
+static_assert(offsetof(Packet, next) == 0 && offsetof(Packet, packet_length) == 8 &&
+              offsetof(Packet, data_length) == 12 && offsetof(Packet, data_offset) == 14 &&
+              offsetof(Packet, segments) == 16 && offsetof(Packet, offloads) == 20);
 
 }  // namespace spinring::mempool

@@ -59,18 +59,15 @@ class PackedRing {
   /// packet's buffer lies. The device sees them after publish().
   template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    auto next = [at = packets.begin(), &extent_of](Posting<Packet>& buffer) mutable {
-      Packet* const packet = *at++;
-      buffer = {packet, extent_of(*packet)};
-      return true;
-    };
-    (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, next);
+    Listed<ExtentOf> list{packets.data(), extent_of};
+    (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, list);
   }
-  /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
-  /// false ends it. Returns how many. The device sees them after publish().
-  template <class Runs, class Next>
-  std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
-    return post_all<Runs>(most, 0, next);
+  /// Buffers of one descriptor for the device to read, up to `most` (at most free()), from the front of a
+  /// `list`: its run() fills in a PostingRun, where the next are so many and plain, its one() a Posting, or
+  /// they return false and take nothing. Returns how many. The device sees them after publish().
+  template <class Runs, class List>
+  std::uint16_t post(std::uint16_t most, List& list) noexcept requires(F.chains) {
+    return post_all<Runs>(most, 0, list);
   }
   /// A buffer of several descriptors, pieces.size() <= free(). 2.8.6: its id stands in the last one.
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
@@ -200,42 +197,69 @@ class PackedRing {
     std::uint16_t left = 0;    ///< not taken yet
   };
 
-  template <class Runs, class Next>
-  std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, Next& next) noexcept {
+  /// Packets that are all to be offered, for post_all().
+  template <class ExtentOf>
+  struct Listed {
+    Packet* const* at;
+    ExtentOf& extent_of;
+
+    [[nodiscard]] bool run(PostingRun<Packet, kRun>& run) noexcept {
+      run.packets = at;
+      for (std::size_t i = 0; i < kRun; ++i) run.describe(i, extent_of(*at[i]));
+      at += kRun;
+      return true;
+    }
+    [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
+      Packet* const packet = *at++;
+      buffer = {packet, extent_of(*packet)};
+      return true;
+    }
+  };
+  template <class Runs, class List>
+  std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, List& list) noexcept {
     Book book = book_;
     Writer writer = writer_;
     std::uint16_t posted = 0;
+    PostingRun<Packet, kRun> run;
     while (posted < most) {
-      PostingRun<Packet, kRun> run;
-      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
-      if (some < kRun || !post_run<Runs>(book, writer, run, flags)) {
-        for (std::uint16_t i = 0; i < some; ++i) {
-          const std::uint16_t id = next_id(book, writer);
-          book.enter(id, run.packets[i]);
-          if constexpr (kKeepsLengths) lengths_[id] = run.lengths[i];
-          writer.write(run.addresses[i], run.lengths[i] | tail_of(0, id, flags), book.mask());
+      if (most - posted >= kRun && writer.index % kRun == 0 && list.run(run)) [[likely]] {
+        if (!post_run<Runs>(book, writer, run, flags)) [[unlikely]] {
+          for (std::size_t i = 0; i < kRun; ++i) post_one(book, writer, run.at(i), flags);
         }
+        posted = static_cast<std::uint16_t>(posted + kRun);
+        continue;
       }
-      posted = static_cast<std::uint16_t>(posted + some);
-      if (some < kRun) break;
+      Posting<Packet> buffer;
+      if (!list.one(buffer)) break;
+      post_one(book, writer, buffer, flags);
+      ++posted;
     }
     book_ = book;
     writer_ = writer;
     return posted;
   }
+  void post_one(Book& book, Writer& writer, const Posting<Packet>& buffer, std::uint16_t flags) noexcept {
+    const std::uint16_t id = next_id(book, writer);
+    book.enter(id, buffer.packet);
+    if constexpr (kKeepsLengths) lengths_[id] = buffer.extent.length;
+    writer.write(to_u64(buffer.extent.address), tail_of(buffer.extent.length, id, flags), book.mask());
+  }
   /// A cache line of descriptors at once, if their slots' own ids are free. False: they are not, and nothing
   /// was done.
   template <class Runs>
-  [[nodiscard]] bool post_run(Book& book, Writer& writer, const PostingRun<Packet, kRun>& run,
+  [[nodiscard]] bool post_run(Book& book, Writer& writer, PostingRun<Packet, kRun>& run,
                               std::uint16_t flags) noexcept {
     const std::uint16_t slot = ring_slot(writer.index, book.mask());
-    if (slot % kRun != 0 || writer.first == nullptr ||
-        !book.template enter_run<Runs, kRun>(slot, run.packets.data()))
-      return false;
+    if (!book.template enter_run<Runs, kRun>(slot, run.packets)) return false;
     if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
+    const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
+    if (writer.first == nullptr) [[unlikely]] {
+      writer.first = writer.ring + slot;
+      writer.first_tail = run.lengths[0] + tail;
+      run.lengths[0] += (writer.available ^ kUsedFlags) - writer.available;  // flags of the lap before
+    }
     Runs::write_pairs(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
-                      run.lengths.data(), tail_of(0, slot, flags) | writer.available,
-                      std::uint64_t{1} << kIdShift);
+                      run.lengths.data(), tail, std::uint64_t{1} << kIdShift);
     writer.advance(kRun, book.mask());
     return true;
   }
@@ -308,14 +332,12 @@ class PackedRing {
     std::uint16_t found = 0;
     for (std::uint16_t left = count; left != 0;) {
       std::array<Packet*, kRun> run;
-      std::array<std::uint64_t, kRun> tails;
-      if (left >= kRun && claim_run<Runs>(at, ring, tails.data(), run.data())) [[likely]] {
-        if constexpr (std::invocable<Sink&, decltype(run)&>) {
-          sink(run);
+      std::array<std::uint32_t, kRun> lengths;
+      if (left >= kRun && claim_run<Runs>(at, ring, lengths.data(), run.data())) [[likely]] {
+        if constexpr (std::invocable<Sink&, decltype(run)&, decltype(lengths)&>) {
+          sink(run, lengths);
         } else {
-#pragma GCC unroll 4
-          for (unsigned i = 0; i < kRun; ++i)
-            sink(run[i], static_cast<std::uint32_t>(tails[i]), std::uint16_t{1});
+          for (unsigned i = 0; i < kRun; ++i) sink(run[i], lengths[i], std::uint16_t{1});
         }
         found = static_cast<std::uint16_t>(found + kRun);
         left = static_cast<std::uint16_t>(left - kRun);
@@ -334,7 +356,7 @@ class PackedRing {
   /// A run of used descriptors in one cache line, of neighbouring buffers of one descriptor. False: it is
   /// none, and nothing was done.
   template <class Runs>
-  [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint64_t* tails,
+  [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint32_t* lengths,
                                       Packet** out) noexcept {
     const std::uint16_t slot = ring_slot(at.index, at.book.mask());
     if (slot % kRun != 0 || at.book.size() < kRun) return false;
@@ -344,7 +366,7 @@ class PackedRing {
     const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
     const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
     if (!Runs::seconds_step(reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
-                            used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, tails) ||
+                            used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, lengths) ||
         !at.book.template claim_run<Runs, kRun>(first, out))
       return false;
     at.index = static_cast<std::uint16_t>(at.index + kRun);
