@@ -74,25 +74,27 @@ struct NarrowRuns {
     constexpr std::uint64_t kLow = 0xFFFF'FFFF;
     return !any_bit(difference & kLow);
   }
-  /// Of the 4 pairs at `pairs`, which a device may write at the same time: whether each second word is, in
+  /// Of the kCount pairs at `pairs`, which a device may write at the same time: whether each second word is, in
   /// the bits of `mask`, `expected` plus as many `step` as come before it. Their low halves go to `lows`.
+  template <unsigned kCount>
   [[nodiscard]] static bool seconds_step(const RunWord* pairs, std::uint64_t mask, std::uint64_t expected,
                                          std::uint64_t step, std::uint32_t* lows) noexcept {
     std::uint64_t difference = 0;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < 4; ++i) {
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < kCount; ++i) {
       const std::uint64_t second = __atomic_load_n(pairs + 2 * i + 1, __ATOMIC_ACQUIRE);
       difference |= second ^ (expected + i * step);
       lows[i] = static_cast<std::uint32_t>(second);
     }
     return (difference & mask) == 0;
   }
-  /// Writes 4 pairs that a device may read at the same time: `firsts`, and `seconds` with `base` plus as many
-  /// `step` as come before it.
+  /// Writes kCount pairs that a device may read at the same time: `firsts`, and `seconds` with `base` plus as
+  /// many `step` as come before it.
+  template <unsigned kCount>
   static void write_pairs(RunWord* pairs, const RunWord* firsts, const RunWord* seconds, std::uint64_t base,
                           std::uint64_t step) noexcept {
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < 4; ++i) {
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < kCount; ++i) {
       pairs[2 * i] = firsts[i];
       __atomic_store_n(pairs + 2 * i + 1, seconds[i] + base + i * step, __ATOMIC_RELAXED);
     }
@@ -186,34 +188,52 @@ struct WideRuns {
                                                                             std::uint32_t* highs) noexcept {
     const __m512i all = _mm512_loadu_si512(words);
     __atomic_signal_fence(__ATOMIC_ACQUIRE);
-    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(highs),
-                        _mm512_cvtepi64_epi32(_mm512_srli_epi64(all, 32)));
+    store4(highs, _mm512_cvtepi64_epi32(_mm512_srli_epi64(all, 32)));
     const __m512i expected =
         _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
                          _mm512_setr_epi32(0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0));
     constexpr __mmask16 kLow = 0x5555;
     return _mm512_mask_cmpneq_epi32_mask(kLow, all, expected) == 0;
   }
+  template <unsigned kCount>
   [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool seconds_step(const RunWord* pairs,
                                                                                std::uint64_t mask,
                                                                                std::uint64_t expected,
                                                                                std::uint64_t step,
                                                                                std::uint32_t* lows) noexcept {
+    const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
     const __m512i line = _mm512_loadu_si512(pairs);
-    __atomic_signal_fence(__ATOMIC_ACQUIRE);
-    const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 0, 0, 0, 0);
-    const __m256i words = _mm512_castsi512_si256(_mm512_maskz_permutexvar_epi64(0xF, odd, line));
-    _mm_storeu_si128(reinterpret_cast<__m128i_u*>(lows), _mm256_cvtepi64_epi32(words));
-    const __m256i difference = _mm256_xor_si256(words, _mm256_add_epi64(set4(expected), steps4(step)));
-    return _mm256_test_epi64_mask(difference, set4(mask)) == 0;
+    if constexpr (kCount == 8) {
+      const __m512i words = _mm512_permutex2var_epi64(line, odd, _mm512_loadu_si512(pairs + 8));
+      __atomic_signal_fence(__ATOMIC_ACQUIRE);
+      store4(lows, _mm512_cvtepi64_epi32(words));
+      const __m512i steps = _mm512_add_epi64(set8(expected), steps8(step));
+      return _mm512_test_epi64_mask(_mm512_xor_si512(words, steps), set8(mask)) == 0;
+    } else {
+      __atomic_signal_fence(__ATOMIC_ACQUIRE);
+      const __m256i words = _mm512_castsi512_si256(_mm512_maskz_permutexvar_epi64(0xF, odd, line));
+      _mm_storeu_si128(reinterpret_cast<__m128i_u*>(lows), _mm256_cvtepi64_epi32(words));
+      const __m256i steps = _mm256_add_epi64(set4(expected), steps4(step));
+      return _mm256_test_epi64_mask(_mm256_xor_si256(words, steps), set4(mask)) == 0;
+    }
   }
+  template <unsigned kCount>
   [[gnu::target(SPINRING_WIDE_TARGET)]] static void write_pairs(RunWord* pairs, const RunWord* firsts,
                                                                 const RunWord* seconds, std::uint64_t base,
                                                                 std::uint64_t step) noexcept {
-    const __m256i second = _mm256_add_epi64(load4(seconds), _mm256_add_epi64(set4(base), steps4(step)));
-    const __m512i order = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
-    _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(_mm512_zextsi256_si512(load4(firsts)), order,
-                                                         _mm512_zextsi256_si512(second)));
+    const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    if constexpr (kCount == 8) {
+      const __m512i high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+      const __m512i first = _mm512_loadu_si512(firsts);
+      const __m512i second =
+          _mm512_add_epi64(_mm512_loadu_si512(seconds), _mm512_add_epi64(set8(base), steps8(step)));
+      _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(first, low, second));
+      _mm512_storeu_si512(pairs + 8, _mm512_permutex2var_epi64(first, high, second));
+    } else {
+      const __m256i second = _mm256_add_epi64(load4(seconds), _mm256_add_epi64(set4(base), steps4(step)));
+      _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(_mm512_zextsi256_si512(load4(firsts)), low,
+                                                           _mm512_zextsi256_si512(second)));
+    }
     __atomic_signal_fence(__ATOMIC_RELEASE);
   }
   template <unsigned kCount>
@@ -270,8 +290,15 @@ struct WideRuns {
   [[gnu::target(SPINRING_WIDE_TARGET)]] static __m256i load4(const void* at) noexcept {
     return _mm256_loadu_si256(static_cast<const __m256i_u*>(at));
   }
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static void store4(RunWord* at, __m256i words) noexcept {
-    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(at), words);
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static void store4(void* at, __m256i words) noexcept {
+    _mm256_storeu_si256(static_cast<__m256i_u*>(at), words);
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m512i set8(std::uint64_t word) noexcept {
+    return _mm512_set1_epi64(static_cast<long long>(word));
+  }
+  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m512i steps8(std::uint64_t step) noexcept {
+    const auto one = static_cast<long long>(step);
+    return _mm512_setr_epi64(0, one, 2 * one, 3 * one, 4 * one, 5 * one, 6 * one, 7 * one);
   }
   [[gnu::target(SPINRING_WIDE_TARGET)]] static __m256i set4(std::uint64_t word) noexcept {
     return _mm256_set1_epi64x(static_cast<long long>(word));

@@ -154,8 +154,10 @@ class PackedRing {
 
  private:
   using Book = RingBook<Packet, F>;
-  /// Descriptors of one cache line: they are completed together, as a rule.
-  static constexpr std::uint16_t kRun = kCacheLine / sizeof(PackedDescriptor);
+  /// Descriptors of one cache line: they are completed together, as a rule. Two lines are taken at once, or
+  /// one.
+  static constexpr std::uint16_t kLine = kCacheLine / sizeof(PackedDescriptor);
+  static constexpr std::uint16_t kTwoLines = 2 * kLine;
   /// RX in order: an id is the slot of the buffer's first descriptor, and what it offered may be asked for.
   static constexpr bool kKeepsLengths = F.in_order && !F.chains;
   static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
@@ -203,10 +205,12 @@ class PackedRing {
     Packet* const* at;
     ExtentOf& extent_of;
 
-    [[nodiscard]] bool run(PostingRun<Packet, kRun>& run) noexcept {
+    template <std::uint16_t kCount>
+    [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
       run.packets = at;
-      for (std::size_t i = 0; i < kRun; ++i) run.describe(i, extent_of(*at[i]));
-      at += kRun;
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < kCount; ++i) run.describe(i, extent_of(*at[i]));
+      at += kCount;
       return true;
     }
     [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
@@ -219,24 +223,32 @@ class PackedRing {
   std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, List& list) noexcept {
     Book book = book_;
     Writer writer = writer_;
-    std::uint16_t posted = 0;
-    PostingRun<Packet, kRun> run;
-    while (posted < most) {
-      if (most - posted >= kRun && writer.index % kRun == 0 && list.run(run)) [[likely]] {
-        if (!post_run<Runs>(book, writer, run, flags)) [[unlikely]] {
-          for (std::size_t i = 0; i < kRun; ++i) post_one(book, writer, run.at(i), flags);
-        }
-        posted = static_cast<std::uint16_t>(posted + kRun);
+    std::uint16_t left = most;
+    while (left != 0) {
+      if (post_next<Runs, kTwoLines>(book, writer, left, list, flags) ||
+          post_next<Runs, kLine>(book, writer, left, list, flags)) [[likely]]
         continue;
-      }
       Posting<Packet> buffer;
       if (!list.one(buffer)) break;
       post_one(book, writer, buffer, flags);
-      ++posted;
+      --left;
     }
     book_ = book;
     writer_ = writer;
-    return posted;
+    return static_cast<std::uint16_t>(most - left);
+  }
+  /// The next kCount of a list, whose descriptors begin a cache line. False: they are not so many, or none of
+  /// them was taken.
+  template <class Runs, std::uint16_t kCount, class List>
+  [[nodiscard]] bool post_next(Book& book, Writer& writer, std::uint16_t& left, List& list,
+                               std::uint16_t flags) noexcept {
+    PostingRun<Packet, kCount> run;
+    if (left < kCount || writer.index % kCount != 0 || !list.run(run)) return false;
+    if (!post_run<Runs>(book, writer, run, flags)) [[unlikely]] {
+      for (std::size_t i = 0; i < kCount; ++i) post_one(book, writer, run.at(i), flags);
+    }
+    left = static_cast<std::uint16_t>(left - kCount);
+    return true;
   }
   void post_one(Book& book, Writer& writer, const Posting<Packet>& buffer, std::uint16_t flags) noexcept {
     const std::uint16_t id = next_id(book, writer);
@@ -244,13 +256,13 @@ class PackedRing {
     if constexpr (kKeepsLengths) lengths_[id] = buffer.extent.length;
     writer.write(to_u64(buffer.extent.address), tail_of(buffer.extent.length, id, flags), book.mask());
   }
-  /// A cache line of descriptors at once, if their slots' own ids are free. False: they are not, and nothing
-  /// was done.
-  template <class Runs>
-  [[nodiscard]] bool post_run(Book& book, Writer& writer, PostingRun<Packet, kRun>& run,
+  /// Whole cache lines of descriptors at once, if their slots' own ids are free. False: they are not, and
+  /// nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] bool post_run(Book& book, Writer& writer, PostingRun<Packet, kCount>& run,
                               std::uint16_t flags) noexcept {
     const std::uint16_t slot = ring_slot(writer.index, book.mask());
-    if (!book.template enter_run<Runs, kRun>(slot, run.packets)) return false;
+    if (!book.template enter_run<Runs, kCount>(slot, run.packets)) return false;
     if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
     const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
     if (writer.first == nullptr) [[unlikely]] {
@@ -258,9 +270,9 @@ class PackedRing {
       writer.first_tail = run.lengths[0] + tail;
       run.lengths[0] += (writer.available ^ kUsedFlags) - writer.available;  // flags of the lap before
     }
-    Runs::write_pairs(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
-                      run.lengths.data(), tail, std::uint64_t{1} << kIdShift);
-    writer.advance(kRun, book.mask());
+    Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
+                                       run.lengths.data(), tail, std::uint64_t{1} << kIdShift);
+    writer.advance(kCount, book.mask());
     return true;
   }
   /// Whether the device asks to be told of something between told_ and what is published.
@@ -331,16 +343,10 @@ class PackedRing {
     const PackedDescriptor* const ring = descriptors_;
     std::uint16_t found = 0;
     for (std::uint16_t left = count; left != 0;) {
-      std::array<Packet*, kRun> run;
-      std::array<std::uint32_t, kRun> lengths;
-      if (left >= kRun && claim_run<Runs>(at, ring, lengths.data(), run.data())) [[likely]] {
-        if constexpr (std::invocable<Sink&, decltype(run)&, decltype(lengths)&>) {
-          sink(run, lengths);
-        } else {
-          for (unsigned i = 0; i < kRun; ++i) sink(run[i], lengths[i], std::uint16_t{1});
-        }
-        found = static_cast<std::uint16_t>(found + kRun);
-        left = static_cast<std::uint16_t>(left - kRun);
+      const std::uint16_t some = take_lines<Runs>(at, ring, left, sink);
+      if (some != 0) [[likely]] {
+        found = static_cast<std::uint16_t>(found + some);
+        left = static_cast<std::uint16_t>(left - some);
         continue;
       }
       const Step step = take_one(at, ring, sink);
@@ -353,31 +359,52 @@ class PackedRing {
     batch_ = at.batch;
     return told(found);
   }
-  /// A run of used descriptors in one cache line, of neighbouring buffers of one descriptor. False: it is
-  /// none, and nothing was done.
-  template <class Runs>
+  /// The next line or two of used descriptors, of neighbouring buffers of one descriptor; returns how many.
+  template <class Runs, class Sink>
+  [[nodiscard]] static std::uint16_t take_lines(Taking& at, const PackedDescriptor* ring, std::uint16_t left,
+                                                Sink& sink) noexcept {
+    if (take_run<Runs, kTwoLines>(at, ring, left, sink)) [[likely]]
+      return kTwoLines;
+    return take_run<Runs, kLine>(at, ring, left, sink) ? kLine : std::uint16_t{0};
+  }
+  template <class Runs, std::uint16_t kCount, class Sink>
+  [[nodiscard]] static bool take_run(Taking& at, const PackedDescriptor* ring, std::uint16_t left,
+                                     Sink& sink) noexcept {
+    std::array<Packet*, kCount> run;
+    std::array<std::uint32_t, kCount> lengths;
+    if (left < kCount || at.index % kCount != 0 ||
+        !claim_run<Runs, kCount>(at, ring, lengths.data(), run.data()))
+      return false;
+    at.index = static_cast<std::uint16_t>(at.index + kCount);
+    if constexpr (std::invocable<Sink&, decltype(run)&, decltype(lengths)&>) {
+      sink(run, lengths);
+    } else {
+      for (unsigned i = 0; i < kCount; ++i) sink(run[i], lengths[i], std::uint16_t{1});
+    }
+    return true;
+  }
+  /// A run of used descriptors that begins a cache line, no longer than the ring. False: they are not all
+  /// used, or not of neighbouring buffers of one descriptor, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
   [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint32_t* lengths,
                                       Packet** out) noexcept {
     const std::uint16_t slot = ring_slot(at.index, at.book.mask());
-    if (slot % kRun != 0 || at.book.size() < kRun) return false;
     if constexpr (F.in_order) {
-      if (at.batch.left != 0) return claim_run_of_batch<Runs>(at, slot, out);
+      if (at.batch.left != 0) return claim_run_of_batch<Runs, kCount>(at, slot, out);
     }
     const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
     const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
-    if (!Runs::seconds_step(reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
-                            used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, lengths) ||
-        !at.book.template claim_run<Runs, kRun>(first, out))
-      return false;
-    at.index = static_cast<std::uint16_t>(at.index + kRun);
-    return true;
+    return Runs::template seconds_step<kCount>(
+               reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
+               used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, lengths) &&
+           at.book.template claim_run<Runs, kCount>(first, out);
   }
   /// The same of buffers that the device used with a descriptor that was read before.
-  template <class Runs>
+  template <class Runs, std::uint16_t kCount>
   [[nodiscard]] static bool claim_run_of_batch(Taking& at, std::uint16_t slot, Packet** out) noexcept {
-    if (!F.chains || at.batch.left < kRun || !at.book.template claim_run<Runs, kRun>(slot, out)) return false;
-    at.batch.left = static_cast<std::uint16_t>(at.batch.left - kRun);
-    at.index = static_cast<std::uint16_t>(at.index + kRun);
+    if (!F.chains || at.batch.left < kCount || !at.book.template claim_run<Runs, kCount>(slot, out))
+      return false;
+    at.batch.left = static_cast<std::uint16_t>(at.batch.left - kCount);
     return true;
   }
   /// What came of the next completion. kNone: there is none, or the device cannot be followed any more.
