@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cassert>
 #include <cstddef>
@@ -10,7 +9,6 @@
 
 #include "base/cpu.hpp"
 #include "base/dma.hpp"
-#include "base/word_run.hpp"
 
 namespace spinring::mempool {
 
@@ -41,6 +39,12 @@ enum OffloadBits : std::uint32_t {
 /// What a packet can ask of the device that sends it.
 inline constexpr std::uint32_t kTxOffloads =
     kTxChecksum | kTxSegment | kTxVlanInsert | kTxIpChecksum | kTxSegmentUdp | kTxSctpChecksum;
+
+/// Packet's packet_length, data_length and data_offset of a single segment, as they lie in memory.
+[[nodiscard]] constexpr std::uint64_t single_place(std::uint16_t offset, std::uint16_t length) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  return length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
+}
 
 /// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
 /// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point
@@ -89,39 +93,10 @@ struct alignas(kCacheLine) Packet {
     return static_cast<std::uint16_t>(buffer_length - data_offset - data_length);
   }
   /// A single segment of `length` bytes at `offset` that asks for nothing. Three stores.
-  void set_single(std::uint16_t offset, std::uint16_t length) noexcept { set_single(place(offset, length)); }
-  /// The same of several packets: `bytes` are the lengths and `skip` more, which comes before the data.
-  template <class Runs, std::size_t kCount>
-  static void set_singles(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
-                          const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
-    std::array<std::uint64_t, kCount> places;
-    Runs::template double_each<kCount>(bytes.data(), place(offset, 0) - place(0, skip), places.data());
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < kCount; ++i) packets[i]->set_single(places[i]);
+  void set_single(std::uint16_t offset, std::uint16_t length) noexcept {
+    set_single(single_place(offset, length));
   }
-  /// What the first 32 bytes of a packet are like that is a single segment with data, has `headroom` bytes or
-  /// more before it and asks for nothing.
-  [[nodiscard]] static constexpr BlockRule plain_rule(std::uint16_t headroom) noexcept {
-    BlockRule rule;
-    rule.mask[0] = ~std::uint64_t{0};  // next
-    rule.mask[2] = 0xFFFF | std::uint64_t{kTxOffloads} << 32U;  // segments, offloads
-    rule.expected[2] = 1;
-    rule.least[6] = 1;  // data_length
-    rule.least[7] = headroom;  // data_offset
-    return rule;
-  }
-  /// A single segment of `length` bytes at the default offset. The caller has checked that it fits.
-  void reset(std::uint16_t length) noexcept {
-    assert(kDefaultDataOffset + length <= buffer_length);
-    set_single(kDefaultDataOffset, length);
-  }
-
- private:
-  /// packet_length, data_length and data_offset of a single segment.
-  [[nodiscard]] static constexpr std::uint64_t place(std::uint16_t offset, std::uint16_t length) noexcept {
-    static_assert(std::endian::native == std::endian::little);
-    return length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
-  }
+  /// The same of what single_place() says.
   void set_single(std::uint64_t place) noexcept {
     next = nullptr;
     std::memcpy(&packet_length, &place, sizeof(place));
@@ -129,9 +104,14 @@ struct alignas(kCacheLine) Packet {
     vlan_tci = 0;
     offloads = 0;
   }
+  /// A single segment of `length` bytes at the default offset. The caller has checked that it fits.
+  void reset(std::uint16_t length) noexcept {
+    assert(kDefaultDataOffset + length <= buffer_length);
+    set_single(kDefaultDataOffset, length);
+  }
 };
 static_assert(sizeof(Packet) == kCacheLine);
-// What place() and plain_rule() rely on.
+// What single_place() and plain_rule() rely on.
 static_assert(offsetof(Packet, next) == 0 && offsetof(Packet, packet_length) == 8 &&
               offsetof(Packet, data_length) == 12 && offsetof(Packet, data_offset) == 14 &&
               offsetof(Packet, segments) == 16 && offsetof(Packet, offloads) == 20);

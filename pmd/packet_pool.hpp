@@ -10,6 +10,7 @@
 
 #include "base/dma.hpp"
 #include "mempool/packet.hpp"
+#include "mempool/packet_run.hpp"
 #include "mempool/pool.hpp"
 
 namespace spinring::pmd {
@@ -138,17 +139,17 @@ struct SpinringPackets {
   template <class Runs, std::size_t kCount>
   static void set_received_run(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
                                const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
-    Packet::set_singles<Runs>(packets, offset, bytes, skip);
+    mempool::set_singles<Runs>(packets, offset, bytes, skip);
   }
   /// Whether each of kCount packets is one segment with data that asks for nothing, and has kHeadroom bytes
   /// before it. Only there for vectors that make it cheaper than to look at one after the other.
   template <class Runs, unsigned kCount, std::uint16_t kHeadroom>
-  [[nodiscard]] static bool are_plain(Packet* const* packets) noexcept
-      requires requires(const void* const* at, const BlockRule& rule) {
+  [[nodiscard]] static bool are_plain(Packet* const* packets) noexcept requires
+      requires(const void* const* at, const BlockRule& rule) {
     Runs::template all_keep<kCount>(at, rule);
   }
   {
-    static constexpr BlockRule kRule = Packet::plain_rule(kHeadroom);
+    static constexpr BlockRule kRule = mempool::plain_rule(kHeadroom);
     return Runs::template all_keep<kCount>(reinterpret_cast<const void* const*>(packets), kRule);
   }
   static void note(Packet& packet, const RxNotes& notes) noexcept {

@@ -394,9 +394,9 @@ class PackedRing {
     }
     const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
     const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
-    return Runs::template seconds_step<kCount>(
-               reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
-               used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, lengths) &&
+    return Runs::template seconds_step<kCount>(reinterpret_cast<const RunWord*>(ring + slot),
+                                               kUsedFlags | kIdBits, used | tail_of(0, first, 0),
+                                               std::uint64_t{1} << kIdShift, lengths) &&
            at.book.template claim_run<Runs, kCount>(first, out);
   }
   /// The same of buffers that the device used with a descriptor that was read before.

@@ -167,8 +167,7 @@ class RxQueue final
           add(queue.finished(*run[next]), lengths[next]);
         }
       }
-      for (; next < kCount; ++next) [[unlikely]]
-        take(run[next], lengths[next]);
+      for (; next < kCount; ++next) [[unlikely]] take(run[next], lengths[next]);
     }
     void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
       if constexpr (!kLookAhead) Fetch()(*packet);

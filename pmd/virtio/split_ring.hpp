@@ -112,8 +112,9 @@ class SplitRing {
       if (!list.one(buffer)) break;
       const std::uint64_t address = to_u64(buffer.extent.address);
       const std::uint32_t length = buffer.extent.length;
-      post_one(to, buffer.packet, address, 0,
-               [&describe, address, length](std::uint16_t id, std::size_t) { describe(id, address, length); });
+      post_one(to, buffer.packet, address, 0, [&describe, address, length](std::uint16_t id, std::size_t) {
+        describe(id, address, length);
+      });
       ++posted;
     }
     end(to);
