@@ -144,10 +144,13 @@ CommandResult show_device(Session& session, std::string_view what, const std::ve
 
 CommandResult show(Session& session, const Words& line) {
   constexpr std::string_view kUsage =
-      "show port stats|info N|all, show port xstats|flow_ctrl N|all, show port regs N|all [changed], or show "
+      "show fwd stats all, show port stats|info N|all, show port xstats|flow_ctrl N|all, show port regs "
+      "N|all [changed], or show "
       "config fwd\n";
   Words words = line;
   if (words.size() == 3 && words[1] == "config" && words[2] == "fwd") return show_config(session);
+  if (words.size() == 4 && words[1] == "fwd" && words[2] == "stats" && words[3] == "all")
+    return {to_text(session.report())};
   const bool changed = words.size() == 5 && words[4] == "changed";
   if ((words.size() != 4 && !changed) || words[1] != "port") return {std::string(kUsage)};
   if (words[3] == "regs" || words[3] == "flow_ctrl") std::swap(words[2], words[3]);  // show port N regs
@@ -279,6 +282,7 @@ constexpr std::array<Command, 7> kCommands{
       "show port xstats N|all      the device's own counters\n"
       "show port regs N|all [changed]  its registers; those alone that changed since they were shown\n"
       "show port N flow_ctrl       its pause frames\n"
+      "show fwd stats all          what was forwarded, by which lcore\n"
       "show config fwd             mode, and which lcore polls what"},
      {"set", set,
       "set fwd MODE                io, mac, macswap, rxonly, txonly, noisy\n"

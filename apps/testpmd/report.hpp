@@ -65,6 +65,8 @@ struct Totals {
 
 /// testpmd's accumulated block, with drops by name, and a line for each lcore and the pool.
 [[nodiscard]] std::string to_text(const Report& report);
+/// testpmd's line of --record-core-cycles.
+[[nodiscard]] std::string cycles_text(const lcore::LcoreStats& stats);
 /// What happened from `before` to `now`, `seconds` apart: a table of rates by port, and the drops since the
 /// start by name.
 [[nodiscard]] std::string to_rates(const Report& before, const Report& now, double seconds);

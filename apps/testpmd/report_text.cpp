@@ -79,11 +79,22 @@ std::string to_text(const Report& report) {
         lcore.spec.lcore, lcore.spec.cpu, lcore.stats.packets, lcore.stats.polls, lcore.stats.empty_polls,
         lcore.stats.cycles_per_packet(), lcore.stats.busy_share() * 100);
   }
+  lcore::LcoreStats sum;
+  for (const LcoreReport& lcore : report.lcores) {
+    sum.packets += lcore.stats.packets;
+    sum.busy_cycles += lcore.stats.busy_cycles;
+  }
+  text += cycles_text(sum);
   text += fmt::format("  pool: {} of {} packets available, exhausted {} times\n", report.pool.available,
                       report.pool.capacity, report.pool.exhausted);
   text += fmt::format("  {:.3f} s of {}, {:.0f} packets/s\n", report.duration_s,
                       name_of(kForwardModes, report.mode), totals(report).pps);
   return text;
+}
+
+std::string cycles_text(const lcore::LcoreStats& stats) {
+  return fmt::format("  CPU cycles/packet={:.2f} (total cycles={} / total packets={})\n",
+                     stats.cycles_per_packet(), stats.busy_cycles, stats.packets);
 }
 
 std::string to_rates(const Report& before, const Report& now, double seconds) {

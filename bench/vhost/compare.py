@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compares two virtio drivers on one vhost-user back end: A B A B ..., each pinned, each on its own fresh connection.
+"""Compares two virtio drivers on one vhost-user back end: A B A B ..., each pinned, each on its own connection.
 
-Prints, for each path: both rates, their ratio with its spread, A against itself (what is noise), each driver's own busy
+Both are started afresh for every --pairs-per-start pairs; in between, whoever is not measured is stopped. Prints, for each path: both rates, their ratio with its spread, A against itself (what is noise), each driver's own busy
 time, and the time that a cache line takes between the CPUs. Pairs in which that time changed are left out.
 
     bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --pairs 10 --json out.json --svg out.svg
@@ -23,12 +23,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path as FilePath
 
 sys.path.insert(0, str(FilePath(__file__).resolve().parent))
 
-from harness import dpdk_switch, drivers, latency, plot, runs, table  # noqa: E402
+from harness import dpdk_switch, drivers, latency, plot, runs, sitting, table  # noqa: E402
 from harness.paths import MODES, PATHS, Case  # noqa: E402
 from harness.process import RunError  # noqa: E402
 
@@ -73,10 +74,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queues", type=numbers, default=[1])
     parser.add_argument("--ports", type=numbers, default=[1], help="2: from each port to the other")
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--pairs-per-start", type=int, default=5, help="then all is started afresh (each run is, with "
+                        "--switch vhost)")
     parser.add_argument("--seconds", type=float, default=0.5, help="measured in each run")
-    parser.add_argument("--warm-up", type=float, default=0.2)
+    parser.add_argument("--warm-up", type=float, default=0.1, help="before each run")
+    parser.add_argument("--settle", type=float, default=1.0, help="seconds of traffic after each start: DPDK gets slower "
+                        "in the first, when its buffers lose their order")
     parser.add_argument("--cpus", type=numbers, default=[0, 1], help="of the back end and of the driver")
-    parser.add_argument("--tolerance", type=float, default=1.5, help="largest over least cache-line time of a pair")
+    parser.add_argument("--tolerance", type=float, default=2.0, help="largest over least cache-line time of a pair")
     parser.add_argument("--switch", choices=["null", "vhost"], default="null", help="back end: the one that does nothing, "
                         "or DPDK's own, which copies every frame (dpdk-testpmd with net_vhost)")
     parser.add_argument("--limit", action="store_true", help="a third run beside each pair: the least that forwards on "
@@ -87,7 +92,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200000, help="instructions to step through")
     parser.add_argument("--nice", type=int, default=0, help="of both sides, such as -19 on a machine that is not idle")
     parser.add_argument("--back-end", default="", help="more options of spinring-vhost-null, in one word")
-    parser.add_argument("--lock", default="", help="file to lock during each pair")
+    parser.add_argument("--lock", default="", help="file to lock from each start until the next")
     parser.add_argument("--lock-patience", type=float, default=300.0)
     parser.add_argument("--timeout", type=float, default=60.0)
     parser.add_argument("--json", type=FilePath)
@@ -106,21 +111,30 @@ def cases(options: argparse.Namespace) -> list[Case]:
         options.ports)]
 
 
+def turns(bench: runs.Bench, options: argparse.Namespace, places: list) -> Iterator[list[runs.Run]]:
+    """One turn of all after the other, on what is started once."""
+    if options.switch == "vhost":
+        yield [dpdk_switch.measure(bench, case, driver) for case, driver in places]
+        return
+    with sitting.seated(bench, places) as sides:
+        for _ in range(options.pairs_per_start):
+            yield sitting.turn(bench, sides)
+
+
 def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, b, limit) -> None:
-    measure = dpdk_switch.measure if options.switch == "vhost" else runs.measure
-    for number in range(options.pairs):
+    places = [(replace(row.case, mode=options.a_mode or row.case.mode), a), (row.case, b)]
+    places += [(row.case, limit)] if limit else []
+    while len(row.pairs) + len(row.failures) < options.pairs:
         with quiet_machine(options.lock, options.lock_patience):
             try:
-                case_of_a = replace(row.case, mode=options.a_mode or row.case.mode)
-                pair = table.Pair(measure(bench, case_of_a, a), measure(bench, row.case, b),
-                                  measure(bench, row.case, limit) if limit else None)
+                left = options.pairs - len(row.pairs) - len(row.failures)
+                for turn in itertools.islice(turns(bench, options, places), left):
+                    row.pairs.append(table.Pair(*turn))
+                    print(f"{row.case.name} {len(row.pairs)}/{options.pairs}: {' '.join(f'{run.mpps:.2f}' for run in turn)} Mpps, "
+                          f"line {' '.join(f'{at:.0f}' for at in row.pairs[-1].distances())} ns", file=sys.stderr, flush=True)
             except RunError as error:
                 row.failures.append(str(error))
                 print(f"{row.case.name}: {error}", file=sys.stderr)
-                continue
-        row.pairs.append(pair)
-        print(f"{row.case.name} {number + 1}/{options.pairs}: {' '.join(f'{run.mpps:.2f}' for run in pair.runs())} Mpps, line "
-              f"{' '.join(f'{distance:.0f}' for distance in pair.distances())} ns", file=sys.stderr, flush=True)
     if options.instructions:
         for driver in {driver.label: driver for driver in (a, b, limit) if driver}.values():
             with quiet_machine(options.lock, options.lock_patience):
@@ -136,13 +150,19 @@ def run_loads(bench: runs.Bench, options: argparse.Namespace, labels: tuple[str,
     for case in cases(options):
         of_case = latency.rows_of(case, options.loads, options.tolerance)
         rows += of_case
-        for number in range(options.pairs):
-            with quiet_machine(options.lock, options.lock_patience):
-                try:
-                    print(f"{number + 1}/{options.pairs} {latency.measure(bench, of_case, a, b)}", file=sys.stderr, flush=True)
-                except RunError as error:
-                    failures.append(str(error))
-                    print(f"{case.name}: {error}", file=sys.stderr)
+        left = options.pairs
+        while left > 0:
+            try:
+                with quiet_machine(options.lock, options.lock_patience), sitting.seated(
+                        bench, [(case, a), (case, b)], latency.back_end_options(case)) as sides:
+                    for _ in range(min(left, options.pairs_per_start)):
+                        said = latency.measure(bench, of_case, sides)
+                        left -= 1
+                        print(f"{options.pairs - left}/{options.pairs} {said}", file=sys.stderr, flush=True)
+            except RunError as error:
+                left -= 1
+                failures.append(str(error))
+                print(f"{case.name}: {error}", file=sys.stderr)
         write(options, rows, labels)
     print(latency.text(rows, labels))
     return 1 if failures or not all(row.kept() for row in rows) else 0
@@ -162,8 +182,9 @@ def write(options: argparse.Namespace, rows: list, labels: tuple[str, str]) -> N
 
 def main() -> int:
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    bench = runs.Bench(options.build, *options.cpus, seconds=options.seconds, warm_up=options.warm_up,
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, lambda number, _frame: sys.exit(128 + number))  # so that what was started is ended
+    bench = runs.Bench(options.build, *options.cpus, seconds=options.seconds, warm_up=options.warm_up, settle=options.settle,
                        timeout=options.timeout,
                        back_end_options=["--tolerate=num_buffers", *options.back_end.split()])
     os.nice(options.nice)  # what is started inherits it

@@ -9,7 +9,9 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,7 @@ struct Arguments {
   std::vector<std::string> withhold;
   std::vector<std::string> tolerate;
   bool every_entry = false;
+  bool windows = false;
 };
 
 std::uint32_t tolerated(const Arguments& arguments) {
@@ -101,6 +104,9 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--stats-file", server.stats_file, "file that other programs watch the totals in");
   app.add_option("--ledger", server.ledger,
                  "file of sequence numbers that a later back end goes on with, however this one ends");
+  app.add_flag("--windows", arguments.windows,
+               "go on after --duration: rest until a line of standard input says \"WARM_UP SECONDS [RATE]\", "
+               "measure that on the same connection, and so on; a line of JSON for each");
   app.add_flag("--verbose", server.verbose, "print the front end's messages");
 }
 
@@ -119,17 +125,36 @@ ServerOptions settle(Arguments& arguments) {
 }
 
 /// What the options say together; each alone is right. nullptr: nothing wrong.
-const char* contradiction(const ServerOptions& options) {
+const char* contradiction(const ServerOptions& options, bool windows) {
   const TrafficOptions& traffic = options.backend.traffic;
   const bool plain = traffic.frame_size == kLeastFrame && traffic.content == Content::kNull &&
                      traffic.touch == Touch::kFrame && traffic.receive;
   if (!options.further.empty() && (options.client || !options.ledger.empty()))
     return "--also: neither with --client nor with --ledger";
-  if (options.rate > 0 && !plain)
-    return "--rate: takes frames of the least size, --mode=null, --touch=frame and a direction with rx";
-  if (traffic.probes && (options.rate <= 0 || !traffic.transmit))
+  if ((options.rate > 0 || traffic.probes) && !plain)
+    return "--rate, --latency: take frames of the least size, --mode=null, --touch=frame and a direction "
+           "with rx";
+  if (windows && options.seconds <= 0) return "--windows: needs a --duration, the first window's";
+  if (traffic.probes && ((options.rate <= 0 && !windows) || !traffic.transmit))
     return "--latency: needs a --rate, and frames that come back";
   return nullptr;
+}
+
+/// Prints what a window gave and waits for what the next is to be.
+std::optional<Window> next_window(const Server& server, ServerOptions& options) {
+  fmt::print("{}\n", report_json(server, options, Ending::kDone));
+  std::fflush(stdout);
+  std::string line;
+  if (!std::getline(std::cin, line)) return std::nullopt;
+  Window window;
+  std::istringstream words(line);
+  if (!(words >> window.warm_up >> window.seconds)) {
+    fmt::print(stderr, "spinring-vhost-null: \"{}\": no window, it takes WARM_UP SECONDS [RATE]\n", line);
+    return std::nullopt;
+  }
+  if (!(words >> window.rate)) window.rate = 0;
+  options.rate = window.rate;
+  return window;
 }
 
 int run(int argc, char** argv) {
@@ -141,8 +166,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  const ServerOptions options = settle(arguments);
-  if (const char* mistake = contradiction(options)) {
+  ServerOptions options = settle(arguments);
+  if (const char* mistake = contradiction(options, arguments.windows)) {
     fmt::print(stderr, "spinring-vhost-null: {}\n", mistake);
     return kUsage;
   }
@@ -152,12 +177,15 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "spinring-vhost-null: {}\n", server.error().message());
     return kUsage;
   }
-  const auto ending = (*server)->run(interrupted);
+  Server::NextWindow next;
+  if (arguments.windows) next = [&](const Server& measured) { return next_window(measured, options); };
+  const auto ending = (*server)->run(interrupted, next);
   if (!ending) {
     fmt::print(stderr, "spinring-vhost-null: {}\n", ending.error().message());
     return ending.error().code == Errc::kTimeout ? kNoTraffic : kUnclean;
   }
-  fmt::print("{}\n", report_json(**server, options, *ending));
+  if (!arguments.windows || *ending != Ending::kDone)  // else it has been said
+    fmt::print("{}\n", report_json(**server, options, *ending));
   if (!is_clean(**server, tolerated(arguments))) return kUnclean;
   return *ending == Ending::kNoTraffic ? kNoTraffic : 0;
 }

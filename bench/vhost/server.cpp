@@ -14,9 +14,9 @@
 namespace spinring::bench::vhost {
 namespace {
 
-constexpr int kIdleWait = 10;           ///< ms asleep between looks while no queue runs
-constexpr double kDrainSeconds = 0.5;   ///< for frames on their way when a run ends
-constexpr double kQuietSeconds = 0.05;  ///< without one: all have come
+constexpr int kIdleWait = 10;          ///< ms asleep between looks while no queue runs
+constexpr double kDrainSeconds = 0.5;  ///< for frames on their way when a run ends
+constexpr double kQuietSeconds = 0.2;  ///< without one: all have come, or the driver is off its CPU for long
 constexpr double kPatienceSeconds = 2e-3;
 constexpr double kUnlimitedSeconds = 120.0;  ///< slices kept of a run without end
 
@@ -24,11 +24,13 @@ Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
 }
 
+/// From one frame to the next.
+double pace_ticks(double rate) { return rate > 0 ? static_cast<double>(tsc_hz()) / (rate * 1e6) : 0; }
+
 ServerOptions completed(ServerOptions options, const std::optional<Ledger>& ledger) {
   if (ledger) options.backend.traffic.records = ledger->records();
   options.backend.ports = static_cast<unsigned>(1 + options.further.size());
-  if (options.rate > 0)
-    options.backend.traffic.pace_ticks = static_cast<double>(tsc_hz()) / (options.rate * 1e6);
+  options.backend.traffic.pace_ticks = pace_ticks(options.rate);
   options.backend.patience_ticks =
       static_cast<std::uint64_t>(static_cast<double>(tsc_hz()) * kPatienceSeconds);
   return options;
@@ -161,7 +163,18 @@ void Server::publish() noexcept {
   stats_->stats().transmitted.store(counters.transmitted, std::memory_order_release);
 }
 
-Result<Ending> Server::serve(Channel& channel, const std::atomic<bool>& interrupted) {
+bool Server::go_on(const NextWindow& next_window) {
+  if (!next_window) return false;
+  if (backend_.traffic().probes() != nullptr) drain();  // so that none comes back to the next
+  const std::optional<Window> window = next_window(*this);
+  if (!window) return false;
+  recorder_.begin(window->warm_up, window->seconds);
+  backend_.traffic().begin(pace_ticks(window->rate));
+  return true;
+}
+
+Result<Ending> Server::serve(Channel& channel, const std::atomic<bool>& interrupted,
+                             const NextWindow& next_window) {
   const Deadline patience(seconds(options_.timeout));
   const std::uint64_t look_ticks = tsc_hz() / 1000;
   std::uint64_t looked = read_tsc();
@@ -184,7 +197,7 @@ Result<Ending> Server::serve(Channel& channel, const std::atomic<bool>& interrup
       look = recorder_.pass(now, counters.received, counters.transmitted);
       if (Probes* const probes = backend_.traffic().probes(); look && probes != nullptr)
         probes->end_slice(recorder_.last_counts());
-      if (look && options_.seconds > 0 && recorder_.full()) return Ending::kDone;
+      if (look && options_.seconds > 0 && recorder_.full() && !go_on(next_window)) return Ending::kDone;
     } else {
       flowing_ = measuring();
       look = now - looked > look_ticks || !running();
@@ -211,7 +224,7 @@ void Server::drain() noexcept {
   publish();
 }
 
-Result<Ending> Server::run(const std::atomic<bool>& interrupted) {
+Result<Ending> Server::run(const std::atomic<bool>& interrupted, const NextWindow& next_window) {
   while (true) {
     auto channel = next_front_end();
     if (!channel) {
@@ -219,7 +232,7 @@ Result<Ending> Server::run(const std::atomic<bool>& interrupted) {
         return interrupted.load() ? Ending::kSignal : Ending::kNoTraffic;
       return fail(std::move(channel));
     }
-    auto ending = serve(*channel, interrupted);
+    auto ending = serve(*channel, interrupted, next_window);
     if (!ending && ending.error().code != Errc::kDisconnected) return ending;
     if (ending) {
       if (backend_.running()) drain();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,13 +36,24 @@ struct ServerOptions {
 /// How a run ended, beside its figures.
 enum class Ending { kDone, kDisconnected, kSignal, kNoTraffic };
 
+/// One more measurement on the same connection.
+struct Window {
+  double warm_up = 0;
+  double seconds = 0;
+  double rate = 0;  ///< as ServerOptions::rate
+};
+
 /// Serves front ends and measures, in the calling thread.
 class Server {
  public:
+  /// Asked whenever the time is over, while nothing moves: what is to be measured next. None: nothing, the
+  /// run ends.
+  using NextWindow = std::function<std::optional<Window>(const Server&)>;
+
   static Result<std::unique_ptr<Server>> open(const ServerOptions& options);
 
   /// Until the time is over, the last front end has gone, or `interrupted` is set.
-  [[nodiscard]] Result<Ending> run(const std::atomic<bool>& interrupted);
+  [[nodiscard]] Result<Ending> run(const std::atomic<bool>& interrupted, const NextWindow& next_window = {});
 
   [[nodiscard]] const Backend& backend() const noexcept { return backend_; }
   [[nodiscard]] const Negotiated& negotiated() const noexcept { return negotiated_; }
@@ -61,7 +73,9 @@ class Server {
   [[nodiscard]] Result<void> add_further();
 
   [[nodiscard]] Result<Channel> next_front_end();
-  [[nodiscard]] Result<Ending> serve(Channel& channel, const std::atomic<bool>& interrupted);
+  [[nodiscard]] Result<Ending> serve(Channel& channel, const std::atomic<bool>& interrupted,
+                                     const NextWindow& next_window);
+  [[nodiscard]] bool go_on(const NextWindow& next_window);
   [[nodiscard]] Result<void> messages(Backend& backend, Channel& channel, int milliseconds);
   [[nodiscard]] Result<void> all_messages(Channel& channel);
   [[nodiscard]] bool pass(std::uint64_t now) noexcept;

@@ -28,9 +28,15 @@ Spread spread_of(std::vector<double> values) {
 SliceRecorder::SliceRecorder(std::uint64_t tsc_hz, double warm_up_seconds, double seconds)
     : hz_(tsc_hz),
       slice_ticks_(static_cast<std::uint64_t>(static_cast<double>(tsc_hz) * kSliceSeconds)),
-      gap_ticks_(static_cast<std::uint64_t>(static_cast<double>(tsc_hz) * kGapSeconds)),
-      warm_up_(static_cast<std::uint64_t>(warm_up_seconds / kSliceSeconds)) {
-  slices_.reserve(static_cast<std::size_t>(std::max(1.0, seconds / kSliceSeconds)));
+      gap_ticks_(static_cast<std::uint64_t>(static_cast<double>(tsc_hz) * kGapSeconds)) {
+  begin(warm_up_seconds, seconds);
+}
+
+void SliceRecorder::begin(double warm_up_seconds, double seconds) {
+  warm_up_ = static_cast<std::uint64_t>(warm_up_seconds / kSliceSeconds);
+  wanted_ = static_cast<std::size_t>(std::max(1.0, seconds / kSliceSeconds));
+  slices_.clear();
+  slices_.reserve(wanted_);
 }
 
 void SliceRecorder::open(std::uint64_t now) noexcept {

@@ -34,13 +34,15 @@ class SliceRecorder {
  public:
   SliceRecorder(std::uint64_t tsc_hz, double warm_up_seconds, double seconds);
 
+  /// Forgets all slices: others are to come, after another warm-up. The totals go on.
+  void begin(double warm_up_seconds, double seconds);
   /// Starts counting, or goes on after time that does not count (messages, a system call).
   void resume(std::uint64_t now) noexcept;
   /// After each pass: its end, and the totals so far. True: a slice has ended here.
   bool pass(std::uint64_t now, std::uint64_t received, std::uint64_t transmitted) noexcept;
   /// Whether the slice that has ended last is among those that count.
   [[nodiscard]] bool last_counts() const noexcept { return last_counts_; }
-  [[nodiscard]] bool full() const noexcept { return slices_.size() == slices_.capacity(); }
+  [[nodiscard]] bool full() const noexcept { return slices_.size() >= wanted_; }
   [[nodiscard]] SliceReport report() const;
 
  private:
@@ -58,7 +60,8 @@ class SliceRecorder {
   std::uint64_t hz_;
   std::uint64_t slice_ticks_;
   std::uint64_t gap_ticks_;
-  std::uint64_t warm_up_;  ///< slices yet to be thrown away
+  std::uint64_t warm_up_ = 0;  ///< slices yet to be thrown away
+  std::size_t wanted_ = 0;
   std::vector<Slice> slices_;
   Slice current_{};
   bool last_counts_ = false;

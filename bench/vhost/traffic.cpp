@@ -29,12 +29,19 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
   if (options_.content == Content::kSequence) options_.touch = Touch::kFrame;
   options_.batch = std::clamp(options_.batch, 1U, Batch::kMost);
   if (least_) fill(least_frame_.bytes.data(), 0);
-  if (options_.pace_ticks > 0 && least_) pace_.emplace(options_.pace_ticks, patience_ticks_);
+  begin(options_.pace_ticks);
+}
+
+void Traffic::begin(double pace_ticks) {
+  stopped_ = false;
+  pace_.reset();
+  probes_.reset();
+  if (pace_ticks > 0 && least_) pace_.emplace(pace_ticks, patience_ticks_);
   if (options_.probes && pace_) probes_ = std::make_unique<Probes>();
 }
 
 unsigned Traffic::credit(std::uint64_t now) noexcept {
-  if (!options_.receive) return 0;
+  if (!options_.receive || stopped_) return 0;
   if (pace_) return pace_->due(now, options_.batch);
   if (options_.in_flight == 0) return options_.batch;
   const std::uint64_t back = counters_.transmitted + counters_.forgiven;

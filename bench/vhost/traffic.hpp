@@ -31,8 +31,8 @@ struct TrafficOptions {
   std::uint64_t in_flight =
       0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
   unsigned batch = Batch::kMost;
-  double pace_ticks = 0;          ///< from one frame to the next; 0: as fast as they are taken
-  bool wide = wide_by_default();  ///< by AVX-512
+  double pace_ticks = 0;             ///< from one frame to the next; 0: as fast as they are taken
+  bool wide = vector_bits() == 512;  ///< by AVX-512
   bool probes = false;  ///< take the time of some frames: those of the least size, without sequence numbers
   /// One for each pair, to go on from; they outlive the traffic. None: it begins with its own.
   std::span<StreamRecord> records{};
@@ -125,7 +125,10 @@ class Traffic {
   /// None unless asked for.
   [[nodiscard]] const Probes* probes() const noexcept { return probes_.get(); }
   [[nodiscard]] Probes* probes() noexcept { return probes_.get(); }
-  void stop_giving() noexcept { options_.receive = false; }
+  /// No frame is given until begin().
+  void stop_giving() noexcept { stopped_ = true; }
+  /// Frames at this distance in time from now on, or as fast as they are taken, with new probes.
+  void begin(double pace_ticks);
 
  private:
   static constexpr std::uint32_t kLeastTotal = sizeof(LeastFrame);
@@ -278,7 +281,8 @@ class Traffic {
   TrafficCounters counters_;
   Batch given_batch_;      ///< of the receive queue in work
   Batch collected_batch_;  ///< of the transmit queue in work
-  unsigned wanted_ = 0;    ///< frames at most, of the receive queue in work
+  bool stopped_ = false;
+  unsigned wanted_ = 0;  ///< frames at most, of the receive queue in work
   std::array<std::uint32_t, Batch::kMost> written_{};
   std::vector<std::uint64_t> given_;  ///< next sequence number of each stream
   std::vector<StreamRecord> own_records_;

@@ -3,14 +3,13 @@ It has no clock of its own for slices, so its rate is what its statistics say of
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import tempfile
 import time
 from pathlib import Path as FilePath
 
-from harness.drivers import Driver
+from harness.drivers import Driver, last_busy
 from harness.paths import Case
 from harness.process import Process, RunError, tail, wait_for
 from harness.runs import Bench, Run, core_distance
@@ -31,9 +30,6 @@ class Switch:
             ring=case.ring)), folder / "switch.log")
         self._patience = bench.timeout
 
-    def say(self, line: str) -> None:
-        os.write(self.process.input, (line + "\n").encode())
-
     def wait_for(self, what: str, driver: Process | None = None) -> None:
         def over() -> bool:
             return what in self.process.output() or not self.process.running() or (driver and not driver.running())
@@ -44,8 +40,8 @@ class Switch:
 
     def rates(self, bench: Bench) -> tuple[int, int]:
         """Starts frames, and says what came and went a second once they go round; nothing if some got lost."""
-        self.say("clear port stats 0")
-        self.say(f"start tx_first {BURSTS}")
+        self.process.say("clear port stats 0")
+        self.process.say(f"start tx_first {BURSTS}")
         time.sleep(bench.warm_up)
         self.packets_per_second()
         time.sleep(bench.seconds)
@@ -56,7 +52,7 @@ class Switch:
     def packets_per_second(self) -> tuple[int, int]:
         """What port 0 took and gave since the last call; the first call says nothing."""
         shown = len(re.findall(r"Rx-pps:", self.process.output()))
-        self.say("show port stats 0")
+        self.process.say("show port stats 0")
         wait_for(lambda: len(re.findall(r"Tx-pps:", self.process.output())) > shown, self._patience, "statistics")
         found = [re.findall(rf"{way}-pps:\s+(\d+)", self.process.output())[-1] for way in ("Rx", "Tx")]
         return int(found[0]), int(found[1])
@@ -79,7 +75,7 @@ def measure(bench: Bench, case: Case, driver: Driver, _options: list[str] | None
                 received, sent = switch.rates(bench)
                 if received:
                     break
-                switch.say("stop")
+                switch.process.say("stop")
             if not process.running() or received == 0:
                 raise RunError(f"no traffic: {received} and {sent} packets/s\n{tail(process.output())}")
         except RunError as error:
@@ -89,5 +85,6 @@ def measure(bench: Bench, case: Case, driver: Driver, _options: list[str] | None
                 process.stop()
             switch.process.stop()
         after = core_distance(bench)
+        busy = last_busy(process.output())
         return Run(driver.label, received / 1e6, 0.0, before, after, {"kept": 1}, {},
-                   driver.cycles_per_packet(folder, process))
+                   busy.ticks / busy.packets if busy and busy.packets else None)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from harness.paths import MODES, Case
-from harness.process import Process, RunError
+from harness.process import Process, RunError, wait_for
 
-DPDK = ("dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segments --no-pci -m {memory} "
+ANSWER_SECONDS = 1.0
+
+DPDK = ("stdbuf -oL dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segments --no-pci -m {memory} "
         "--file-prefix={prefix} {simd} --log-level=pmd.net.virtio.*:debug "
-        "{ports} -- --forward-mode={mode} --nb-cores=1 "
+        "{ports} -- -i --auto-start --forward-mode={mode} --nb-cores=1 "
         "--burst={burst} --rxq={queues} --txq={queues} --rxd={ring} --txd={ring} --record-core-cycles "
         "--txpkts={txpkts} {jumbo} {mode_options}")
 SPINRING = ("{build}/apps/testpmd/spinring-testpmd --lcores 0@{cpu},1@{cpu} "
-            "{ports} -- --forward-mode={mode} --burst={burst} --rxq={queues} "
+            "{ports} -- -i --auto-start --forward-mode={mode} --burst={burst} --rxq={queues} "
             "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} --txpkts={txpkts} {mode_options} --json={json}")
 # No driver: the least that forwards on such a ring (bench/vhost/limit).
 LIMIT = ("{build}/bench/vhost/spinring-vhost-limit --cpu={cpu} --burst={burst} --json={json} "
@@ -66,15 +68,35 @@ class Driver:
             if long and not case.path.mergeable else "")
         return Process(shlex.split(words), folder / "driver.log")
 
-    def cycles_per_packet(self, folder: FilePath, process: Process) -> float | None:
-        """Ticks a packet in polls that had any: the driver's (and the forwarder's) own busy time."""
-        if self.kind != "dpdk":
-            file = folder / "driver.json"
-            if not file.exists():
-                return None
-            return max((lcore["cycles_per_packet"] for lcore in json.loads(file.read_text())["lcores"]), default=None)
-        found = re.findall(r"CPU cycles/packet=([\d.]+)", process.output())
-        return float(found[-1]) if found else None
+
+
+@dataclass(frozen=True)
+class Busy:
+    """What a driver says of itself: time-stamp ticks in polls that had packets (the forwarder's part included)."""
+
+    ticks: int
+    packets: int
+
+    def a_packet_since(self, before: Busy) -> float | None:
+        packets = self.packets - before.packets
+        return (self.ticks - before.ticks) / packets if packets > 0 else None
+
+
+CYCLES = re.compile(r"CPU cycles/packet=\S+ \(total cycles=(\d+) / total .*packets=(\d+)\)")
+
+
+def last_busy(text: str) -> Busy | None:
+    found = CYCLES.findall(text)
+    return Busy(*map(int, found[-1])) if found else None
+
+
+def ask_busy(process: Process) -> Busy | None:
+    """Asks at the prompt. None: this one does not say, as DPDK's noisy mode."""
+    heard = len(process.output())
+    process.say("show fwd stats all")
+    with contextlib.suppress(RunError):
+        wait_for(lambda: CYCLES.search(process.output()[heard:]) or not process.running(), ANSWER_SECONDS, "answer")
+    return last_busy(process.output()[heard:])
 
 
 def socket_of(first: FilePath, port: int) -> FilePath:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import subprocess
@@ -44,8 +45,19 @@ class Process:
         except subprocess.TimeoutExpired as error:
             raise RunError(f"{shlex.join(self.words)} did not end in {seconds:.0f} s:\n{tail(self.output())}") from error
 
+    def say(self, line: str) -> None:
+        os.write(self.input, (line + "\n").encode())
+
+    def rest(self) -> None:
+        """Takes it off its CPU until proceed()."""
+        self._popen.send_signal(signal.SIGSTOP)
+
+    def proceed(self) -> None:
+        self._popen.send_signal(signal.SIGCONT)
+
     def stop(self, seconds: float = 10.0) -> None:
         """Asks it to end, by the end of its input and by a signal; takes it away if it does not."""
+        self.proceed()  # one that rests would see neither
         if self._popen.stdin and not self._popen.stdin.closed:
             self._popen.stdin.close()
         for end in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):

@@ -1,4 +1,5 @@
-"""One run: the back end, a driver on it, and the distance between the two CPUs before and after."""
+"""What a run needs and what it gives: the back end, the distance between the two CPUs, figures; and the count of
+instructions."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Bench:
     back_end_cpu: int = 0
     driver_cpu: int = 1
     seconds: float = 0.5
-    warm_up: float = 0.2
+    warm_up: float = 0.1
+    settle: float = 1.0
     timeout: float = 60.0
     back_end_options: list[str] = field(default_factory=list)
 
@@ -70,48 +72,24 @@ def start_back_end(bench: Bench, case: Case, folder: FilePath, options: list[str
     return process
 
 
+def result_lines(process: Process) -> list[dict]:
+    return [json.loads(line) for line in process.output().split("\n")[:-1] if line.startswith("{")]
+
+
 def result_line(process: Process) -> dict:
-    lines = [line for line in process.output().splitlines() if line.startswith("{")]
+    lines = result_lines(process)
     if not lines:
         raise RunError(f"the back end gave no figures:\n{tail(process.output())}")
-    return json.loads(lines[-1])
-
-
-def measure(bench: Bench, case: Case, driver: Driver, options: list[str] | None = None) -> Run:
-    with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
-        folder = FilePath(name)
-        before = core_distance(bench)
-        back_end = start_back_end(bench, case, folder, [f"--duration={bench.seconds}", f"--warm-up={bench.warm_up}",
-                                                      *(options or [])])
-        process = None
-        try:
-            process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
-            deadline = time.monotonic() + bench.timeout + bench.seconds + bench.warm_up + 10
-            while back_end.running():
-                if not process.running():
-                    raise RunError(f"{driver.label} ended early:\n{tail(process.output())}")
-                if time.monotonic() > deadline:
-                    raise RunError(f"the back end does not end:\n{tail(back_end.output())}")
-                time.sleep(0.05)
-            line = result_line(back_end)
-        except RunError as error:
-            log = tail(process.output()) if process else ""
-            raise RunError(f"{driver.label}, {case.name}: {error}\n{log}") from error
-        finally:
-            back_end.stop(5)
-            if process:
-                process.stop()
-        after = core_distance(bench)
-        return run_of(line, case, driver, before, after, driver.cycles_per_packet(folder, process))
+    return lines[-1]
 
 
 def run_of(line: dict, case: Case, driver: Driver, before: float, after: float, cycles: float | None) -> Run:
-    if line["ending"] == "no traffic":
-        raise RunError(f"{driver.label}, {case.name}: no traffic")
     if line["slices"]["kept"] == 0:
         raise RunError(f"{driver.label}, {case.name}: every slice was pre-empted: {line['slices']}. "
                        "Stop what else runs on these CPUs, or give --nice")
     rate = line["mpps"]["rx" if case.direction == "rx" else "tx"]
+    if rate["median"] == 0:
+        raise RunError(f"{driver.label}, {case.name}: no frame came back in most of the time")
     path = line["path"]
     wanted = {"packed": case.path.packed, "in_order": case.path.in_order, "mergeable": case.path.mergeable,
               "ring": case.ring}

@@ -2,14 +2,17 @@
 // not needed to forward a frame (loop.hpp). Takes the place of a driver in bench/vhost/compare.py.
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "apps/testpmd/report.hpp"
 #include "apps/testpmd/stop_signals.hpp"
 #include "bench/vhost/limit/front_end.hpp"
 #include "bench/vhost/limit/loop.hpp"
@@ -42,10 +45,16 @@ struct Bench {
   lcore::LcoreCounters counters;
 };
 
-/// Until a signal comes or the switch has gone.
+/// Until a signal comes or the switch has gone. Whatever line comes, its answer is what the forwarder did.
 void wait(const Bench& bench) {
-  pollfd stop{bench.signals.fd(), POLLIN, 0};
-  while (bench.port.alive() && ::poll(&stop, 1, kLookMilliseconds) <= 0) {
+  std::array<pollfd, 2> watched{{{bench.signals.fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}}};
+  while (bench.port.alive() && watched[0].revents == 0) {
+    if (::poll(watched.data(), watched.size(), kLookMilliseconds) <= 0 || watched[1].revents == 0) continue;
+    std::array<char, 256> line{};
+    if (::read(STDIN_FILENO, line.data(), line.size()) <= 0)
+      watched[1].fd = -1;  // its end: not looked at again
+    fmt::print("{}", testpmd::cycles_text(bench.counters.read()));
+    std::fflush(stdout);
   }
 }
 

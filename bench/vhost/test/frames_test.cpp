@@ -76,6 +76,32 @@ TEST(SliceRecorder, LeavesOutSlicesInWhichASideWasAway) {
   EXPECT_NEAR(report.seconds, 0.004, 1e-4);
 }
 
+TEST(SliceRecorder, BeginsAnewWithTotalsThatGoOn) {
+  constexpr std::uint64_t kHz = 1'000'000'000;
+  SliceRecorder recorder(kHz, 0, 0.008);
+  std::uint64_t now = 0;
+  std::uint64_t frames = 0;
+  const auto fill = [&](std::uint64_t rate) {  // of frames in a microsecond
+    recorder.resume(now);
+    while (!recorder.full()) {
+      now += 1000;
+      frames += rate;
+      (void)recorder.pass(now, frames, 0);
+    }
+  };
+  fill(10);
+  now += kHz;  // a second's rest
+  recorder.begin(0.002, 0.004);
+  EXPECT_FALSE(recorder.full());
+  fill(20);
+  const SliceReport report = recorder.report();
+  EXPECT_EQ(report.kept, 4U);
+  EXPECT_NEAR(report.seconds, 0.004, 1e-4);
+  EXPECT_NEAR(report.received.least, 20.0, 0.1);
+  EXPECT_NEAR(report.received.most, 20.0, 0.1);
+  EXPECT_EQ(report.preempted_here + report.preempted_there, 0U);
+}
+
 TEST(Spread, OfFourValues) {
   const Spread spread = spread_of({4, 1, 3, 2});
   EXPECT_DOUBLE_EQ(spread.least, 1);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import latency, plot, table  # noqa: E402
-from harness.drivers import socket_of  # noqa: E402
+from harness.drivers import Busy, last_busy, make, socket_of  # noqa: E402
 from harness.paths import PATHS, Case  # noqa: E402
-from harness.runs import Run  # noqa: E402
+from harness.process import Process, RunError, wait_for  # noqa: E402
+from harness.runs import Run, run_of  # noqa: E402
+
+
+DPDK = make("dpdk", "dpdk", None, Path("."))
 
 
 def run(mpps: float, busy: float = 100.0, distance: float = 80.0, p99: float = 0.0) -> Run:
@@ -72,9 +77,56 @@ class Sockets(unittest.TestCase):
         self.assertEqual([str(socket_of(Path("/x/v.sock"), port)) for port in range(2)], ["/x/v.sock", "/x/v.sock1"])
 
 
+class Processes(unittest.TestCase):
+    def test_one_that_rests_is_ended_all_the_same(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            process = Process(["sleep", "60"], Path(folder) / "log")
+            state = Path(f"/proc/{process.pid}/stat")
+            process.rest()
+            wait_for(lambda: state.read_text().split()[2] == "T", 10, "rest")
+            process.proceed()
+            wait_for(lambda: state.read_text().split()[2] == "S", 10, "end of its rest")
+            process.rest()
+            process.stop()
+            self.assertFalse(process.running())
+            process.rest()  # whoever has ended can do neither
+
+
+class BusyTimes(unittest.TestCase):
+    SAID = ("  CPU cycles/packet=20.00 (total cycles=2000 / total packets=100)\n"
+            "  CPU cycles/packet=25.00 (total cycles=5000 / total io packets=200) at 2600 MHz Clock\n")
+
+    def test_both_forwarders_say_it_in_dpdks_words(self) -> None:
+        self.assertEqual(last_busy(self.SAID), Busy(5000, 200))
+        self.assertEqual(last_busy(self.SAID.splitlines()[0]), Busy(2000, 100))
+        self.assertIsNone(last_busy("nothing"))
+
+    def test_what_was_before_the_window_does_not_count(self) -> None:
+        self.assertEqual(Busy(5000, 200).a_packet_since(Busy(2000, 100)), 30.0)
+        self.assertIsNone(Busy(5000, 200).a_packet_since(Busy(4000, 200)))
+
+
+class Windows(unittest.TestCase):
+    LINE = {"slices": {"kept": 100}, "mpps": {"rx": {"median": 1.0}, "tx": {"median": 2.0}}, "idle": 0.5, "violations": {},
+            "path": {"packed": True, "in_order": True, "mergeable": False, "ring": 1024}}
+
+    def of(self, **changed) -> Run:
+        return run_of({**self.LINE, **changed}, Case(PATHS["packed-in-order"]), DPDK, 80, 90, 30.0)
+
+    def test_a_window_gives_the_rate_of_its_direction_and_both_distances(self) -> None:
+        found = self.of()
+        self.assertEqual((found.mpps, found.distance_before, found.distance_after, found.cycles_per_packet), (2.0, 80, 90, 30.0))
+
+    def test_a_driver_that_stopped_sending_is_no_figure(self) -> None:
+        with self.assertRaisesRegex(RunError, "no frame came back"):
+            self.of(mpps={"tx": {"median": 0.0}})
+        with self.assertRaisesRegex(RunError, "negotiated"):
+            self.of(path={**self.LINE["path"], "ring": 256})
+
+
 def main() -> int:
     loader = unittest.defaultTestLoader
-    tests = [test for case in (Tables, Plots, Sockets) for test in loader.loadTestsFromTestCase(case)]
+    tests = [test for case in (Tables, Plots, Sockets, Processes, BusyTimes, Windows) for test in loader.loadTestsFromTestCase(case)]
     print(f"1..{len(tests)}")
     bad = 0
     for number, test in enumerate(tests, 1):

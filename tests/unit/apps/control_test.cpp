@@ -227,6 +227,7 @@ TEST_F(ControlTest, HelpListsEveryCommandAndInfoTheDevice) {
        {"start", "stop", "show port", "set fwd", "set burst", "set promisc", "clear", "quit"}) {
     EXPECT_NE(say("help").find(command), std::string::npos) << command;
   }
+  EXPECT_NE(say("show fwd stats all").find("CPU cycles/packet="), std::string::npos);
   const std::string info = say("show port info 1");
   EXPECT_NE(info.find("Device name: loop1"), std::string::npos);
   EXPECT_NE(info.find("IOMMU group: none"), std::string::npos);

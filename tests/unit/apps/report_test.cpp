@@ -110,6 +110,7 @@ TEST(ReportText, IsTestpmdsBlockAndNamesDrops) {
   }
   EXPECT_EQ(text.find("tx_bad_completions"), std::string::npos) << "zero: not worth a word";
   EXPECT_NE(text.find("100.0 cycles/packet"), std::string::npos);
+  EXPECT_NE(text.find("CPU cycles/packet=100.00 (total cycles="), std::string::npos) << text;
 }
 
 TEST(ReportRates, AreDifferencesBySecond) {
