@@ -113,7 +113,7 @@ struct WideFrames {
     read.sum ^= folded(sum);
     return read;
   }
-  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static std::uint64_t sum(
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static std::uint64_t sum(
       std::span<const std::byte> bytes) noexcept {
     __m512i sum = _mm512_setzero_si512();
     for (; bytes.size() >= sizeof(sum); bytes = bytes.subspan(sizeof(sum)))
@@ -123,7 +123,7 @@ struct WideFrames {
   }
 
  private:
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static std::uint64_t folded(__m512i sum) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static std::uint64_t folded(__m512i sum) noexcept {
     std::array<std::uint64_t, 8> words;
     _mm512_storeu_si512(words.data(), sum);
     std::uint64_t all = 0;
@@ -152,7 +152,7 @@ inline void write_frames([[maybe_unused]] bool wide, std::span<const Chain> to,
 /// Reads all of a stretch of any length.
 [[nodiscard]] inline std::uint64_t read_bytes([[maybe_unused]] bool wide,
                                               std::span<const std::byte> bytes) noexcept {
-#if defined(SPINRING_WIDE_TARGET)
+#if defined(SPINRING_AVX512_TARGET)
   if (wide) return WideFrames::sum(bytes);
 #endif
   return NarrowFrames::sum(bytes);
