@@ -40,6 +40,12 @@ enum OffloadBits : std::uint32_t {
 inline constexpr std::uint32_t kTxOffloads =
     kTxChecksum | kTxSegment | kTxVlanInsert | kTxIpChecksum | kTxSegmentUdp | kTxSctpChecksum;
 
+/// Packet's packet_length, data_length and data_offset of a single segment, as they lie in memory.
+[[nodiscard]] constexpr std::uint64_t single_place(std::uint16_t offset, std::uint16_t length) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  return length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
+}
+
 /// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
 /// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point
 /// into it, and it returns to its pool when the device is done. A packet has exactly one owner at a time
@@ -88,9 +94,11 @@ struct alignas(kCacheLine) Packet {
   }
   /// A single segment of `length` bytes at `offset` that asks for nothing. Three stores.
   void set_single(std::uint16_t offset, std::uint16_t length) noexcept {
+    set_single(single_place(offset, length));
+  }
+  /// The same of what single_place() says.
+  void set_single(std::uint64_t place) noexcept {
     next = nullptr;
-    static_assert(std::endian::native == std::endian::little);
-    const std::uint64_t place = length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
     std::memcpy(&packet_length, &place, sizeof(place));
     segments = 1;
     vlan_tci = 0;
@@ -103,6 +111,9 @@ struct alignas(kCacheLine) Packet {
   }
 };
 static_assert(sizeof(Packet) == kCacheLine);
-static_assert(offsetof(Packet, data_offset) == offsetof(Packet, packet_length) + 6);
+// What single_place() and plain_rule() rely on.
+static_assert(offsetof(Packet, next) == 0 && offsetof(Packet, packet_length) == 8 &&
+              offsetof(Packet, data_length) == 12 && offsetof(Packet, data_offset) == 14 &&
+              offsetof(Packet, segments) == 16 && offsetof(Packet, offloads) == 20);
 
 }  // namespace spinring::mempool

@@ -10,6 +10,7 @@
 
 #include "base/dma.hpp"
 #include "mempool/packet.hpp"
+#include "mempool/packet_run.hpp"
 #include "mempool/pool.hpp"
 
 namespace spinring::pmd {
@@ -94,6 +95,19 @@ std::uint16_t post_in_batches(std::uint32_t wanted, Take take, Post post) noexce
   return posted;
 }
 
+/// set_received() of several packets whose `bytes` count `skip` before the data. By vectors (Runs of
+/// base/word_run.hpp), if the packets can do that.
+template <PacketPool P, class Runs, std::size_t kCount>
+void set_received_run(const std::array<typename P::Packet*, kCount>& packets, std::uint16_t offset,
+                      const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
+  if constexpr (requires { P::template set_received_run<Runs>(packets, offset, bytes, skip); }) {
+    P::template set_received_run<Runs>(packets, offset, bytes, skip);
+  } else {
+    for (std::size_t i = 0; i < kCount; ++i)
+      P::set_received(*packets[i], offset, static_cast<std::uint16_t>(bytes[i] - skip));
+  }
+}
+
 /// The library's own packets.
 struct SpinringPackets {
   using Packet = mempool::Packet;
@@ -121,6 +135,22 @@ struct SpinringPackets {
 
   static void set_received(Packet& packet, std::uint16_t offset, std::uint16_t length) noexcept {
     packet.set_single(offset, length);
+  }
+  template <class Runs, std::size_t kCount>
+  static void set_received_run(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
+                               const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
+    mempool::set_singles<Runs>(packets, offset, bytes, skip);
+  }
+  /// Whether each of kCount packets is one segment with data that asks for nothing, and has kHeadroom bytes
+  /// before it. Only there for vectors that make it cheaper than to look at one after the other.
+  template <class Runs, unsigned kCount, std::uint16_t kHeadroom>
+  [[nodiscard]] static bool are_plain(Packet* const* packets) noexcept requires
+      requires(const void* const* at, const BlockRule& rule) {
+    Runs::template all_keep<kCount>(at, rule);
+  }
+  {
+    static constexpr BlockRule kRule = mempool::plain_rule(kHeadroom);
+    return Runs::template all_keep<kCount>(reinterpret_cast<const void* const*>(packets), kRule);
   }
   static void note(Packet& packet, const RxNotes& notes) noexcept {
     packet.offloads = notes.offloads;

@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
+#include "base/vector_bits.hpp"
 #include "bench/vhost/memory_table.hpp"
 #include "bench/vhost/protocol.hpp"
-#include "bench/vhost/vectors.hpp"
 #include "bench/vhost/violations.hpp"
 
 namespace spinring::bench::vhost {
@@ -108,7 +108,7 @@ struct RingPlace {
   /// IN_ORDER: give a batch of TX buffers back with one used entry (2.7.9, 2.8.11), as the specification
   /// allows.
   bool one_entry_per_batch = false;
-  bool wide = wide_by_default();  ///< by AVX-512
+  bool wide = vector_bits() == 512;  ///< by AVX-512
 };
 
 /// Bytes of each part of a split ring of this size.

@@ -6,10 +6,10 @@
 #include <cstring>
 #include <span>
 
+#include "base/vector_bits.hpp"
 #include "bench/vhost/batch.hpp"
 #include "bench/vhost/frames.hpp"
 #include "bench/vhost/protocol.hpp"
-#include "bench/vhost/vectors.hpp"
 
 namespace spinring::bench::vhost {
 
@@ -61,14 +61,14 @@ struct NarrowFrames {
   }
 };
 
-#if defined(SPINRING_WIDE_TARGET)
+#if defined(SPINRING_AVX512_TARGET)
 /// By AVX-512: the first 64 bytes of each at once.
 struct WideFrames {
   static constexpr std::size_t kRest = sizeof(__m512i);
   static_assert(sizeof(LeastFrame) == kRest + sizeof(std::uint64_t));
 
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write(std::span<const Chain> to,
-                                                          const LeastFrame& frame) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void write(std::span<const Chain> to,
+                                                            const LeastFrame& frame) noexcept {
     const __m512i start = _mm512_loadu_si512(frame.bytes.data());
     std::uint64_t rest = 0;
     std::memcpy(&rest, frame.bytes.data() + kRest, sizeof(rest));
@@ -77,7 +77,7 @@ struct WideFrames {
       std::memcpy(chain.data + kRest, &rest, sizeof(rest));
     }
   }
-  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static FramesRead read(
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static FramesRead read(
       std::span<const Chain> from) noexcept {
     FramesRead read;
     const __m512i buffers =
@@ -107,7 +107,7 @@ struct WideFrames {
 /// Writes one frame into each buffer. All are one piece and long enough.
 inline void write_frames([[maybe_unused]] bool wide, std::span<const Chain> to,
                          const LeastFrame& frame) noexcept {
-#if defined(SPINRING_WIDE_TARGET)
+#if defined(SPINRING_AVX512_TARGET)
   if (wide) return WideFrames::write(to, frame);
 #endif
   NarrowFrames::write(to, frame);
@@ -115,7 +115,7 @@ inline void write_frames([[maybe_unused]] bool wide, std::span<const Chain> to,
 /// Reads the whole of each. All are one piece of this length.
 [[nodiscard]] inline FramesRead read_frames([[maybe_unused]] bool wide,
                                             std::span<const Chain> from) noexcept {
-#if defined(SPINRING_WIDE_TARGET)
+#if defined(SPINRING_AVX512_TARGET)
   if (wide) return WideFrames::read(from);
 #endif
   return NarrowFrames::read(from);

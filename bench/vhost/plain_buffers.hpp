@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "base/ring_index.hpp"
+#include "base/vector_bits.hpp"
 #include "bench/vhost/batch.hpp"
-#include "bench/vhost/vectors.hpp"
 
 namespace spinring::bench::vhost {
 
@@ -36,7 +36,7 @@ struct PlainLines {
   std::uint64_t to_here = 0;
 };
 
-#if defined(SPINRING_WIDE_TARGET)
+#if defined(SPINRING_AVX512_TARGET)
 /// Eight at a time, fewer where either ring ends.
 class WideBuffers {
  public:
@@ -44,9 +44,9 @@ class WideBuffers {
   static_assert(Batch::kVector >= kAtOnce);
 
   /// Writes `count` chains, which mean nothing unless true comes back: all are as expected.
-  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static bool take(const PlainBuffers buffers,
-                                                                       Chain* chains,
-                                                                       unsigned count) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool take(const PlainBuffers buffers,
+                                                                         Chain* chains,
+                                                                         unsigned count) noexcept {
     const __m128i up16 = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
     const auto length = static_cast<long long>(buffers.length);
     constexpr long long kOneHead = 1LL << 32U;
@@ -78,9 +78,10 @@ class WideBuffers {
   }
 
   /// Used entries of `count` buffers whose ids count up from `id`, the same number of bytes in each.
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write_used(vring_used_elem* ring, std::uint16_t mask,
-                                                               std::uint16_t index, std::uint16_t id,
-                                                               std::uint32_t bytes, unsigned count) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_used(vring_used_elem* ring, std::uint16_t mask,
+                                                                 std::uint16_t index, std::uint16_t id,
+                                                                 std::uint32_t bytes,
+                                                                 unsigned count) noexcept {
     const __m512i up = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i within = _mm512_set1_epi64(mask);
     const __m512i written = _mm512_set1_epi64(static_cast<long long>(std::uint64_t{bytes} << 32U));
@@ -100,9 +101,9 @@ class WideBuffers {
 
   /// Takes buffers of up to `lines` whole lines, up to the first line that is not as expected; returns how
   /// many.
-  [[gnu::target(SPINRING_WIDE_TARGET)]] [[nodiscard]] static unsigned take_lines(const PlainLines plain,
-                                                                                 Chain* chains,
-                                                                                 unsigned lines) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static unsigned take_lines(const PlainLines plain,
+                                                                                   Chain* chains,
+                                                                                   unsigned lines) noexcept {
     const __m512i tail = set(std::uint64_t{plain.length} | std::uint64_t{plain.flags} << 48U);
     unsigned line = 0;
     for (; line < lines; ++line) {
@@ -126,9 +127,10 @@ class WideBuffers {
   }
 
   /// The descriptors of whole lines become used ones: ids as taken, one length and one set of flags in all.
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static void write_used_lines(std::byte* to, const Chain* chains,
-                                                                     std::uint32_t bytes, std::uint16_t flags,
-                                                                     unsigned lines) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_used_lines(std::byte* to, const Chain* chains,
+                                                                       std::uint32_t bytes,
+                                                                       std::uint16_t flags,
+                                                                       unsigned lines) noexcept {
     const __m512i tail = set(std::uint64_t{bytes} | std::uint64_t{flags} << 48U);
     // The payload before the descriptors that hand it over.
     __atomic_signal_fence(__ATOMIC_RELEASE);
@@ -143,20 +145,20 @@ class WideBuffers {
   static constexpr __mmask8 kTails = 0xaa;                ///< and the second
   static constexpr std::uint64_t kId = 0xffff'0000'0000;  ///< of a packed descriptor's second word
 
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m512i set(std::uint64_t word) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i set(std::uint64_t word) noexcept {
     return _mm512_set1_epi64(static_cast<long long>(word));
   }
   /// A line that may have changed since it was loaded.
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static __m512i load_again(const std::byte* from) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i load_again(const std::byte* from) noexcept {
     asm volatile("" : "+r"(from) : : "memory");
     return _mm512_loadu_si512(from);
   }
 
   /// Up to four descriptors become chains: the address is moved to this process, and the head takes the place
   /// of the flags. Bits: what is not as expected.
-  [[gnu::target(SPINRING_WIDE_TARGET)]] static unsigned four(const PlainBuffers& buffers,
-                                                             const std::byte* from, __mmask8 words,
-                                                             __m512i tails, Chain* to) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static unsigned four(const PlainBuffers& buffers,
+                                                               const std::byte* from, __mmask8 words,
+                                                               __m512i tails, Chain* to) noexcept {
     constexpr long long kLengthAndFlags = 0xffff'ffff'ffff;
     const auto tail =
         static_cast<long long>(std::uint64_t{buffers.length} | std::uint64_t{buffers.flags} << 32U);

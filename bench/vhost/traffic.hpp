@@ -31,8 +31,8 @@ struct TrafficOptions {
   std::uint64_t in_flight =
       0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
   unsigned batch = Batch::kMost;
-  double pace_ticks = 0;          ///< from one frame to the next; 0: as fast as they are taken
-  bool wide = wide_by_default();  ///< by AVX-512
+  double pace_ticks = 0;             ///< from one frame to the next; 0: as fast as they are taken
+  bool wide = vector_bits() == 512;  ///< by AVX-512
   bool probes = false;  ///< take the time of some frames: those of the least size, without sequence numbers
   /// One for each pair, to go on from; they outlive the traffic. None: it begins with its own.
   std::span<StreamRecord> records{};

@@ -59,18 +59,15 @@ class PackedRing {
   /// packet's buffer lies. The device sees them after publish().
   template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    auto next = [at = packets.begin(), &extent_of](Posting<Packet>& buffer) mutable {
-      Packet* const packet = *at++;
-      buffer = {packet, extent_of(*packet)};
-      return true;
-    };
-    (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, next);
+    Listed<ExtentOf> list{packets.data(), extent_of};
+    (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, list);
   }
-  /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
-  /// false ends it. Returns how many. The device sees them after publish().
-  template <class Runs, class Next>
-  std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
-    return post_all<Runs>(most, 0, next);
+  /// Buffers of one descriptor for the device to read, up to `most` (at most free()), from the front of a
+  /// `list`: its run() fills in a PostingRun, where the next are so many and plain, its one() a Posting, or
+  /// they return false and take nothing. Returns how many. The device sees them after publish().
+  template <class Runs, class List>
+  std::uint16_t post(std::uint16_t most, List& list) noexcept requires(F.chains) {
+    return post_all<Runs>(most, 0, list);
   }
   /// A buffer of several descriptors, pieces.size() <= free(). 2.8.6: its id stands in the last one.
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
@@ -157,8 +154,10 @@ class PackedRing {
 
  private:
   using Book = RingBook<Packet, F>;
-  /// Descriptors of one cache line: they are completed together, as a rule.
-  static constexpr std::uint16_t kRun = kCacheLine / sizeof(PackedDescriptor);
+  /// Descriptors of one cache line: they are completed together, as a rule. Two lines are taken at once, or
+  /// one.
+  static constexpr std::uint16_t kLine = kCacheLine / sizeof(PackedDescriptor);
+  static constexpr std::uint16_t kTwoLines = 2 * kLine;
   /// RX in order: an id is the slot of the buffer's first descriptor, and what it offered may be asked for.
   static constexpr bool kKeepsLengths = F.in_order && !F.chains;
   static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
@@ -200,43 +199,80 @@ class PackedRing {
     std::uint16_t left = 0;    ///< not taken yet
   };
 
-  template <class Runs, class Next>
-  std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, Next& next) noexcept {
+  /// Packets that are all to be offered, for post_all().
+  template <class ExtentOf>
+  struct Listed {
+    Packet* const* at;
+    ExtentOf& extent_of;
+
+    template <std::uint16_t kCount>
+    [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
+      run.packets = at;
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < kCount; ++i) run.describe(i, extent_of(*at[i]));
+      at += kCount;
+      return true;
+    }
+    [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
+      Packet* const packet = *at++;
+      buffer = {packet, extent_of(*packet)};
+      return true;
+    }
+  };
+  template <class Runs, class List>
+  std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, List& list) noexcept {
     Book book = book_;
     Writer writer = writer_;
-    std::uint16_t posted = 0;
-    while (posted < most) {
-      PostingRun<Packet, kRun> run;
-      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
-      if (some < kRun || !post_run<Runs>(book, writer, run, flags)) {
-        for (std::uint16_t i = 0; i < some; ++i) {
-          const std::uint16_t id = next_id(book, writer);
-          book.enter(id, run.packets[i]);
-          if constexpr (kKeepsLengths) lengths_[id] = run.lengths[i];
-          writer.write(run.addresses[i], run.lengths[i] | tail_of(0, id, flags), book.mask());
-        }
-      }
-      posted = static_cast<std::uint16_t>(posted + some);
-      if (some < kRun) break;
+    std::uint16_t left = most;
+    while (left != 0) {
+      if (post_next<Runs, kTwoLines>(book, writer, left, list, flags) ||
+          post_next<Runs, kLine>(book, writer, left, list, flags)) [[likely]]
+        continue;
+      Posting<Packet> buffer;
+      if (!list.one(buffer)) break;
+      post_one(book, writer, buffer, flags);
+      --left;
     }
     book_ = book;
     writer_ = writer;
-    return posted;
+    return static_cast<std::uint16_t>(most - left);
   }
-  /// A cache line of descriptors at once, if their slots' own ids are free. False: they are not, and nothing
-  /// was done.
-  template <class Runs>
-  [[nodiscard]] bool post_run(Book& book, Writer& writer, const PostingRun<Packet, kRun>& run,
+  /// The next kCount of a list, whose descriptors begin a cache line. False: they are not so many, or none of
+  /// them was taken.
+  template <class Runs, std::uint16_t kCount, class List>
+  [[nodiscard]] bool post_next(Book& book, Writer& writer, std::uint16_t& left, List& list,
+                               std::uint16_t flags) noexcept {
+    PostingRun<Packet, kCount> run;
+    if (left < kCount || writer.index % kCount != 0 || !list.run(run)) return false;
+    if (!post_run<Runs>(book, writer, run, flags)) [[unlikely]] {
+      for (std::size_t i = 0; i < kCount; ++i) post_one(book, writer, run.at(i), flags);
+    }
+    left = static_cast<std::uint16_t>(left - kCount);
+    return true;
+  }
+  void post_one(Book& book, Writer& writer, const Posting<Packet>& buffer, std::uint16_t flags) noexcept {
+    const std::uint16_t id = next_id(book, writer);
+    book.enter(id, buffer.packet);
+    if constexpr (kKeepsLengths) lengths_[id] = buffer.extent.length;
+    writer.write(to_u64(buffer.extent.address), tail_of(buffer.extent.length, id, flags), book.mask());
+  }
+  /// Whole cache lines of descriptors at once, if their slots' own ids are free. False: they are not, and
+  /// nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] bool post_run(Book& book, Writer& writer, PostingRun<Packet, kCount>& run,
                               std::uint16_t flags) noexcept {
     const std::uint16_t slot = ring_slot(writer.index, book.mask());
-    if (slot % kRun != 0 || writer.first == nullptr ||
-        !book.template enter_run<Runs, kRun>(slot, run.packets.data()))
-      return false;
+    if (!book.template enter_run<Runs, kCount>(slot, run.packets)) return false;
     if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
-    Runs::write_pairs(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
-                      run.lengths.data(), tail_of(0, slot, flags) | writer.available,
-                      std::uint64_t{1} << kIdShift);
-    writer.advance(kRun, book.mask());
+    const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
+    if (writer.first == nullptr) [[unlikely]] {
+      writer.first = writer.ring + slot;
+      writer.first_tail = run.lengths[0] + tail;
+      run.lengths[0] += (writer.available ^ kUsedFlags) - writer.available;  // flags of the lap before
+    }
+    Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
+                                       run.lengths.data(), tail, std::uint64_t{1} << kIdShift);
+    writer.advance(kCount, book.mask());
     return true;
   }
   /// Whether the device asks to be told of something between told_ and what is published.
@@ -307,18 +343,10 @@ class PackedRing {
     const PackedDescriptor* const ring = descriptors_;
     std::uint16_t found = 0;
     for (std::uint16_t left = count; left != 0;) {
-      std::array<Packet*, kRun> run;
-      std::array<std::uint64_t, kRun> tails;
-      if (left >= kRun && claim_run<Runs>(at, ring, tails.data(), run.data())) [[likely]] {
-        if constexpr (std::invocable<Sink&, decltype(run)&>) {
-          sink(run);
-        } else {
-#pragma GCC unroll 4
-          for (unsigned i = 0; i < kRun; ++i)
-            sink(run[i], static_cast<std::uint32_t>(tails[i]), std::uint16_t{1});
-        }
-        found = static_cast<std::uint16_t>(found + kRun);
-        left = static_cast<std::uint16_t>(left - kRun);
+      const std::uint16_t some = take_lines<Runs>(at, ring, left, sink);
+      if (some != 0) [[likely]] {
+        found = static_cast<std::uint16_t>(found + some);
+        left = static_cast<std::uint16_t>(left - some);
         continue;
       }
       const Step step = take_one(at, ring, sink);
@@ -331,31 +359,52 @@ class PackedRing {
     batch_ = at.batch;
     return told(found);
   }
-  /// A run of used descriptors in one cache line, of neighbouring buffers of one descriptor. False: it is
-  /// none, and nothing was done.
-  template <class Runs>
-  [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint64_t* tails,
+  /// The next line or two of used descriptors, of neighbouring buffers of one descriptor; returns how many.
+  template <class Runs, class Sink>
+  [[nodiscard]] static std::uint16_t take_lines(Taking& at, const PackedDescriptor* ring, std::uint16_t left,
+                                                Sink& sink) noexcept {
+    if (take_run<Runs, kTwoLines>(at, ring, left, sink)) [[likely]]
+      return kTwoLines;
+    return take_run<Runs, kLine>(at, ring, left, sink) ? kLine : std::uint16_t{0};
+  }
+  template <class Runs, std::uint16_t kCount, class Sink>
+  [[nodiscard]] static bool take_run(Taking& at, const PackedDescriptor* ring, std::uint16_t left,
+                                     Sink& sink) noexcept {
+    std::array<Packet*, kCount> run;
+    std::array<std::uint32_t, kCount> lengths;
+    if (left < kCount || at.index % kCount != 0 ||
+        !claim_run<Runs, kCount>(at, ring, lengths.data(), run.data()))
+      return false;
+    at.index = static_cast<std::uint16_t>(at.index + kCount);
+    if constexpr (std::invocable<Sink&, decltype(run)&, decltype(lengths)&>) {
+      sink(run, lengths);
+    } else {
+      for (unsigned i = 0; i < kCount; ++i) sink(run[i], lengths[i], std::uint16_t{1});
+    }
+    return true;
+  }
+  /// A run of used descriptors that begins a cache line, no longer than the ring. False: they are not all
+  /// used, or not of neighbouring buffers of one descriptor, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] static bool claim_run(Taking& at, const PackedDescriptor* ring, std::uint32_t* lengths,
                                       Packet** out) noexcept {
     const std::uint16_t slot = ring_slot(at.index, at.book.mask());
-    if (slot % kRun != 0 || at.book.size() < kRun) return false;
     if constexpr (F.in_order) {
-      if (at.batch.left != 0) return claim_run_of_batch<Runs>(at, slot, out);
+      if (at.batch.left != 0) return claim_run_of_batch<Runs, kCount>(at, slot, out);
     }
     const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
     const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
-    if (!Runs::seconds_step(reinterpret_cast<const RunWord*>(ring + slot), kUsedFlags | kIdBits,
-                            used | tail_of(0, first, 0), std::uint64_t{1} << kIdShift, tails) ||
-        !at.book.template claim_run<Runs, kRun>(first, out))
-      return false;
-    at.index = static_cast<std::uint16_t>(at.index + kRun);
-    return true;
+    return Runs::template seconds_step<kCount>(reinterpret_cast<const RunWord*>(ring + slot),
+                                               kUsedFlags | kIdBits, used | tail_of(0, first, 0),
+                                               std::uint64_t{1} << kIdShift, lengths) &&
+           at.book.template claim_run<Runs, kCount>(first, out);
   }
   /// The same of buffers that the device used with a descriptor that was read before.
-  template <class Runs>
+  template <class Runs, std::uint16_t kCount>
   [[nodiscard]] static bool claim_run_of_batch(Taking& at, std::uint16_t slot, Packet** out) noexcept {
-    if (!F.chains || at.batch.left < kRun || !at.book.template claim_run<Runs, kRun>(slot, out)) return false;
-    at.batch.left = static_cast<std::uint16_t>(at.batch.left - kRun);
-    at.index = static_cast<std::uint16_t>(at.index + kRun);
+    if (!F.chains || at.batch.left < kCount || !at.book.template claim_run<Runs, kCount>(slot, out))
+      return false;
+    at.batch.left = static_cast<std::uint16_t>(at.batch.left - kCount);
     return true;
   }
   /// What came of the next completion. kNone: there is none, or the device cannot be followed any more.

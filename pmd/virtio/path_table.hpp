@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/vector_bits.hpp"
 #include "pmd/port.hpp"
 #include "pmd/virtio/features.hpp"
 #include "pmd/virtio/rx_queue.hpp"
@@ -66,33 +67,53 @@ class PathName {
 template <auto F>
 inline constexpr PathName kPathName{F};
 
-#if defined(SPINRING_WIDE_TARGET)
-/// A queue's burst for CPUs with AVX-512: the whole loop is compiled for them.
-template <class Queue, class... Extra>
-[[gnu::target(SPINRING_WIDE_TARGET), gnu::flatten, gnu::noinline]] std::uint16_t wide_loop(
-    Queue* queue, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept {
-  if constexpr (requires { queue->rests(); }) {
-    return queue->template busy_burst<WideRuns>(packets, count);
+/// A queue's burst by these vectors; of one that can tell that it rests, behind that.
+template <class Runs, class Queue, class... Extra>
+std::uint16_t burst_by(Queue& queue, typename Queue::Packet** packets, std::uint16_t count,
+                       Extra... extra) noexcept {
+  if constexpr (requires { queue.rests(); }) {
+    return queue.template busy_burst<Runs>(packets, count);
   } else {
-    return queue->template burst<WideRuns>(packets, count, extra...);
+    return queue.template burst<Runs>(packets, count, extra...);
   }
 }
-/// The same behind a poll that finds nothing, which saves no registers.
-template <class Queue, class... Extra>
-std::uint16_t wide_burst(void* self, typename Queue::Packet** packets, std::uint16_t count,
-                         Extra... extra) noexcept {
-  auto* const queue = static_cast<Queue*>(self);
-  if constexpr (requires { queue->rests(); }) {
-    if (queue->rests()) return 0;
+/// The whole loop is compiled for the CPUs that have such vectors.
+#if defined(SPINRING_AVX2_TARGET)
+struct Avx2Loop {
+  template <class Queue, class... Extra>
+  [[gnu::target(SPINRING_AVX2_TARGET), gnu::flatten, gnu::noinline]] static std::uint16_t burst(
+      Queue& queue, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept {
+    return burst_by<Avx2Runs>(queue, packets, count, extra...);
   }
-  return wide_loop<Queue, Extra...>(queue, packets, count, extra...);
-}
+};
 #endif
+#if defined(SPINRING_AVX512_TARGET)
+struct Avx512Loop {
+  template <class Queue, class... Extra>
+  [[gnu::target(SPINRING_AVX512_TARGET), gnu::flatten, gnu::noinline]] static std::uint16_t burst(
+      Queue& queue, typename Queue::Packet** packets, std::uint16_t count, Extra... extra) noexcept {
+    return burst_by<Avx512Runs>(queue, packets, count, extra...);
+  }
+};
+#endif
+/// Such a loop behind a poll that finds nothing, which saves no registers.
+template <class Loop, class Queue, class... Extra>
+std::uint16_t erased_burst(void* self, typename Queue::Packet** packets, std::uint16_t count,
+                           Extra... extra) noexcept {
+  auto& queue = *static_cast<Queue*>(self);
+  if constexpr (requires { queue.rests(); }) {
+    if (queue.rests()) return 0;
+  }
+  return Loop::template burst<Queue, Extra...>(queue, packets, count, extra...);
+}
 /// A queue behind one function pointer, that of the best loop for this CPU. `Extra` as in erase().
 template <class Any, class Queue, class... Extra>
 [[nodiscard]] Any handle_of(Queue& queue) noexcept {
-#if defined(SPINRING_WIDE_TARGET)
-  if (has_wide_vectors()) return Any(&queue, &wide_burst<Queue, Extra...>);
+#if defined(SPINRING_AVX512_TARGET)
+  if (vector_bits() == 512) return Any(&queue, &erased_burst<Avx512Loop, Queue, Extra...>);
+#endif
+#if defined(SPINRING_AVX2_TARGET)
+  if (vector_bits() == 256) return Any(&queue, &erased_burst<Avx2Loop, Queue, Extra...>);
 #endif
   return erase<Any, Queue, Extra...>(queue);
 }

@@ -36,26 +36,19 @@ struct Posting {
   Extent extent;
 };
 
-/// Some buffers of one descriptor that a queue offers together.
-template <class Packet, std::uint16_t kMost>
+/// `kCount` of them together.
+template <class Packet, std::uint16_t kCount>
 struct PostingRun {
-  std::array<Packet*, kMost> packets;
-  std::array<std::uint64_t, kMost> addresses;
-  std::array<std::uint64_t, kMost> lengths;
+  Packet* const* packets;
+  std::array<std::uint64_t, kCount> addresses;
+  std::array<std::uint64_t, kCount> lengths;
 
-  /// Takes up to `most` from `next`, which fills in a Posting, or returns false when there are no more.
-  template <class Next>
-  [[nodiscard]] std::uint16_t fill(std::uint16_t most, Next& next) noexcept {
-    Posting<Packet> buffer;
-    std::uint16_t filled = 0;
-#pragma GCC unroll 8
-    for (; filled < kMost; ++filled) {
-      if (filled == most || !next(buffer)) return filled;
-      packets[filled] = buffer.packet;
-      addresses[filled] = to_u64(buffer.extent.address);
-      lengths[filled] = buffer.extent.length;
-    }
-    return filled;
+  void describe(std::size_t i, const Extent& extent) noexcept {
+    addresses[i] = to_u64(extent.address);
+    lengths[i] = extent.length;
+  }
+  [[nodiscard]] Posting<Packet> at(std::size_t i) const noexcept {
+    return {packets[i], {Iova{addresses[i]}, static_cast<std::uint32_t>(lengths[i])}};
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <type_traits>
 
@@ -95,21 +96,12 @@ class RxQueue final
   [[nodiscard]] std::uint16_t busy_burst(Packet** out, std::uint16_t count) noexcept {
     if (this->ring_.notify_is_due()) [[unlikely]]
       this->ring_doorbell();
-    Packet** end = out;
-    std::uint64_t bytes = 0;
-    while (end != out + count) {
+    Received<Runs> frames{*this, out};
+    while (frames.end != out + count) {
       const auto most =
-          std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - end), Base::kHarvest);
+          std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - frames.end), Base::kHarvest);
       const std::uint16_t found = this->ring_.template harvest<Runs>(
-          most, std::conditional_t<kLookAhead, Fetch, Unseen>(),
-          [this, &end, &bytes](Packet* packet, std::uint32_t length, std::uint16_t) {
-            if constexpr (!kLookAhead) Fetch()(*packet);
-            Packet* const frame = take(packet, length);
-            if (frame == nullptr) [[unlikely]]
-              return;
-            bytes += F.mergeable ? Packets::frame_length(*frame) : length - kHeaderBytes;
-            *end++ = frame;
-          });
+          most, std::conditional_t<kLookAhead, Fetch, Unseen>(), std::ref(frames));
       if (found == kBroken) [[unlikely]] {
         this->set_faulted();
         break;
@@ -118,10 +110,10 @@ class RxQueue final
     }
     if (F.mergeable && open_.missing != 0) [[unlikely]]
       give_up_frame();
-    const auto received = static_cast<std::uint16_t>(end - out);
+    const auto received = static_cast<std::uint16_t>(frames.end - out);
     if (received != 0) {
       packets_.add(received);
-      bytes_.add(bytes);
+      bytes_.add(frames.bytes - std::uint64_t{received} * kHeaderBytes);
     }
     refill<Runs>(refill_threshold_);
     // With time to spare for the fence: so no later poll need look whether the device asks.
@@ -158,6 +150,49 @@ class RxQueue final
   /// to write.
   static constexpr bool kLookAhead = !F.packed;
 
+  /// What a burst has found.
+  template <class Runs>
+  struct Received {
+    RxQueue& queue;
+    Packet** end;
+    std::uint64_t bytes = 0;  ///< each frame's header included
+
+    template <std::size_t kCount>
+    void operator()(const std::array<Packet*, kCount>& run,
+                    const std::array<std::uint32_t, kCount>& lengths) noexcept {
+      if constexpr (!kLookAhead) {
+        for (Packet* const packet : run) Fetch()(*packet);
+      }
+      std::size_t next = 0;
+      if (!queue.is_open() && queue.template accept_run<Runs>(run, lengths)) [[likely]] {
+#pragma GCC unroll 8
+        for (; next < kCount; ++next) {
+          if (is_part(*run[next])) [[unlikely]]
+            break;
+          add(queue.finished(*run[next]), lengths[next]);
+        }
+      }
+      for (; next < kCount; ++next) [[unlikely]] take(run[next], lengths[next]);
+    }
+    void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
+      if constexpr (!kLookAhead) Fetch()(*packet);
+      take(packet, length);
+    }
+
+   private:
+    void take(Packet* packet, std::uint32_t length) noexcept {
+      Packet* const frame = queue.take(packet, length);
+      add(frame, F.mergeable && frame != nullptr ? Packets::frame_length(*frame) + kHeaderBytes : length);
+    }
+    /// A frame that is complete, or nullptr. `length`: its header included.
+    void add(Packet* frame, std::uint32_t length) noexcept {
+      if (frame == nullptr) [[unlikely]]
+        return;
+      bytes += length;
+      *end++ = frame;
+    }
+  };
+
   /// A frame of several buffers of which some are still to come.
   struct OpenFrame {
     Packet* head = nullptr;
@@ -166,27 +201,41 @@ class RxQueue final
     bool whole = true;          ///< no buffer was bad
   };
 
+  [[nodiscard]] bool is_open() const noexcept { return F.mergeable && open_.missing != 0; }
+  /// virtio 1.2, 5.1.6.4: buffers that the device has filled with the frame that begins in this one.
+  [[nodiscard]] static std::uint16_t buffers_of(Packet& packet) noexcept {
+    if constexpr (!F.mergeable) return 1;
+    const auto* header =
+        reinterpret_cast<const NetHeader*>(Packets::buffer(packet) + Packets::headroom_wanted());
+    return load_relaxed(header->num_buffers);
+  }
+  [[nodiscard]] static bool is_part(Packet& packet) noexcept { return buffers_of(packet) != 1; }
   /// A buffer that the device has filled. Returns the frame that it completes, or nullptr.
   [[nodiscard]] Packet* take(Packet* packet, std::uint32_t length) noexcept {
-    if constexpr (F.mergeable) {
-      if (open_.missing != 0) [[unlikely]]
-        return join(packet, length);
-    }
+    if (is_open()) [[unlikely]]
+      return join(packet, length);
     if (!accept(*packet, length, kMinimumLength, kHeaderBytes)) [[unlikely]]
       return nullptr;
-    if constexpr (F.mergeable) {
-      // virtio 1.2, 5.1.6.4
-      const auto* header =
-          reinterpret_cast<const NetHeader*>(Packets::buffer(*packet) + Packets::headroom_wanted());
-      const std::uint16_t buffers = load_relaxed(header->num_buffers);
-      if (buffers != 1) [[unlikely]]
-        return open_frame(packet, buffers);
-    }
+    if (const std::uint16_t buffers = buffers_of(*packet); buffers != 1) [[unlikely]]
+      return open_frame(packet, buffers);
+    return finished(*packet);
+  }
+  /// A frame whose bytes are all there. nullptr: the device says what it may not; dropped.
+  [[nodiscard]] Packet* finished(Packet& head) noexcept {
     if constexpr (F.header.offloads) {
-      if (!annotate(*packet)) [[unlikely]]
+      if (!annotate(head)) [[unlikely]]
         return nullptr;
     }
-    return packet;
+    return &head;
+  }
+  /// accept() of a run. False: one of them may not be accepted, or has to be looked at alone.
+  template <class Runs, std::size_t kCount>
+  [[nodiscard]] bool accept_run(const std::array<Packet*, kCount>& run,
+                                const std::array<std::uint32_t, kCount>& lengths) const noexcept {
+    if (refused(!Runs::template within<kCount>(lengths.data(), kMinimumLength, shortest_))) return false;
+    set_received_run<Packets, Runs>(
+        run, static_cast<std::uint16_t>(Packets::headroom_wanted() + kHeaderBytes), lengths, kHeaderBytes);
+    return true;
   }
   /// Makes a segment of a buffer, `skip` bytes before its data. False: the device may not have written that
   /// length; the packet is freed.
@@ -225,10 +274,7 @@ class RxQueue final
       give_up_frame();
       return nullptr;
     }
-    if constexpr (F.header.offloads) {
-      if (!annotate(*open_.head)) return nullptr;
-    }
-    return open_.head;
+    return finished(*open_.head);
   }
   [[gnu::noinline]] void give_up_frame() noexcept {
     open_.missing = 0;
@@ -301,15 +347,19 @@ class RxQueue final
   template <class Runs, class Take>
   std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
     return post_in_batches<Packets>(wanted, take, [this](std::span<Packet*> fresh) {
-      this->ring_.template post_empty<Runs>(fresh, [&table = *this->table_](Packet& packet) {
+      this->ring_.template post_empty<Runs>(fresh, [this, &table = *this->table_](Packet& packet) {
         const void* start = Packets::buffer(packet) + Packets::headroom_wanted();
-        return Extent{Packets::iova(packet, start, table), writable<Packets>(packet)};
+        const std::uint32_t length = writable<Packets>(packet);
+        if (length < shortest_) [[unlikely]]
+          shortest_ = length;
+        return Extent{Packets::iova(packet, start, table), length};
       });
     });
   }
 
   std::uint16_t refill_threshold_;
-  std::uint32_t enough_;  ///< packets that are to go round, with a descriptor each
+  std::uint32_t enough_;                  ///< packets that are to go round, with a descriptor each
+  std::uint32_t shortest_ = 0x7FFF'FFFF;  ///< of the lengths that were ever offered
   OpenFrame open_;
   std::uint32_t borrowed_ = 0;   ///< packets that this queue has brought into circulation, as far as it knows
   std::uint32_t came_back_ = 0;  ///< packets that were recycled since this queue last borrowed; it may wrap

@@ -84,26 +84,38 @@ class SplitRing {
     }
     end(to);
   }
-  /// Buffers of one descriptor for the device to read, up to `most` (at most free()): `next` fills in each,
-  /// false ends it. Returns how many. The device sees them after publish().
-  template <class Runs, class Next>
-  std::uint16_t post(std::uint16_t most, Next next) noexcept requires(F.chains) {
+  /// Buffers of one descriptor for the device to read, up to `most` (at most free()), from the front of a
+  /// `list`: its run() fills in a PostingRun, where the next are so many and plain, its one() a Posting, or
+  /// they return false and take nothing. Returns how many. The device sees them after publish().
+  template <class Runs, class List>
+  std::uint16_t post(std::uint16_t most, List& list) noexcept requires(F.chains) {
     Offering to = offering();
     std::uint16_t posted = 0;
+    PostingRun<Packet, Book::kRun> run;
+    const auto describe = [this](std::uint16_t id, std::uint64_t address, std::uint64_t length) {
+      if (!table_.names(id, address, length)) [[unlikely]]
+        table_.describe(id, address, address, length);
+    };
+    const auto describe_one = [&run, &describe](std::uint16_t id, std::size_t i) {
+      describe(id, run.addresses[i], run.lengths[i]);
+    };
+    const auto* const keys = run.addresses.data();
     while (posted < most) {
-      PostingRun<Packet, Book::kRun> run;
-      const std::uint16_t some = run.fill(static_cast<std::uint16_t>(most - posted), next);
-      const auto describe = [this, &run](std::uint16_t id, std::size_t i) {
-        if (!table_.names(id, run.addresses[i], run.lengths[i])) [[unlikely]]
-          table_.describe(id, run.addresses[i], run.addresses[i], run.lengths[i]);
-      };
-      const auto* const keys = run.addresses.data();
-      if (some < Book::kRun ||
-          !post_run<Runs>(to, run.packets.data(), {keys, run.lengths.data()}, describe)) {
-        for (std::size_t i = 0; i < some; ++i) post_one(to, run.packets[i], keys[i], i, describe);
+      if (most - posted >= Book::kRun && list.run(run)) [[likely]] {
+        if (!post_run<Runs>(to, run.packets, {keys, run.lengths.data()}, describe_one)) [[unlikely]] {
+          for (std::size_t i = 0; i < Book::kRun; ++i) post_one(to, run.packets[i], keys[i], i, describe_one);
+        }
+        posted = static_cast<std::uint16_t>(posted + Book::kRun);
+        continue;
       }
-      posted = static_cast<std::uint16_t>(posted + some);
-      if (some < Book::kRun) break;
+      Posting<Packet> buffer;
+      if (!list.one(buffer)) break;
+      const std::uint64_t address = to_u64(buffer.extent.address);
+      const std::uint32_t length = buffer.extent.length;
+      post_one(to, buffer.packet, address, 0, [&describe, address, length](std::uint16_t id, std::size_t) {
+        describe(id, address, length);
+      });
+      ++posted;
     }
     end(to);
     return posted;
@@ -262,7 +274,7 @@ class SplitRing {
   }
   template <class DescribeOne>
   void post_one(Offering& to, Packet* packet, std::uint64_t key, std::size_t i,
-                DescribeOne& describe_one) noexcept {
+                const DescribeOne& describe_one) noexcept {
     const std::uint16_t id = id_for(to, key);
     to.book.enter(id, packet);
     describe_one(id, i);
@@ -368,19 +380,16 @@ class SplitRing {
     const UsedHead* const used = used_;
     for (std::uint16_t left = count; left != 0;) {
       std::array<Packet*, Book::kRun> run;
+      std::array<std::uint32_t, Book::kRun> lengths;
       std::uint16_t some = std::min(left, Book::kRun);
       left = static_cast<std::uint16_t>(left - some);
       const std::uint16_t slot = ring_slot(at.index, at.book.mask());
-      if (some == run.size() && claim_run<Runs>(at, used, slot, run.data())) [[likely]] {
-        if constexpr (std::invocable<Sink&, decltype(run)&>) {
-          sink(run);
+      if (some == run.size() && claim_run<Runs>(at, used, slot, lengths.data(), run.data())) [[likely]] {
+        if constexpr (std::invocable<Sink&, decltype(run)&, decltype(lengths)&>) {
+          sink(run, lengths);
         } else {
-#pragma GCC unroll 8
-          for (std::uint16_t i = 0; i < run.size(); ++i) {
-            const auto entry = static_cast<std::uint16_t>(slot + i);
-            sink(run[i], kReadsEntries ? load_relaxed(used_element(used, entry).length) : 0,
-                 std::uint16_t{1});
-          }
+          for (std::uint16_t i = 0; i < run.size(); ++i)
+            sink(run[i], kReadsEntries ? lengths[i] : 0, std::uint16_t{1});
         }
       } else {
         for (; some != 0; --some) take_one(at, used, sink);
@@ -398,12 +407,12 @@ class SplitRing {
   /// and nothing was done.
   template <class Runs>
   [[nodiscard]] static bool claim_run(Taking& at, const UsedHead* used, std::uint16_t slot,
-                                      Packet** out) noexcept {
+                                      std::uint32_t* lengths, Packet** out) noexcept {
     std::uint32_t first = ring_slot(at.next, at.book.mask());
     if constexpr (kReadsEntries) {
       if (std::uint32_t{slot} + Book::kRun > at.book.size() || at.batch.skipped != 0) return false;
       if constexpr (!F.in_order) first = load_relaxed(used_element(used, slot).id);
-      if (!Runs::counts_up(&used_element(used, slot), first)) return false;
+      if (!Runs::counts_up(&used_element(used, slot), first, lengths)) return false;
     }
     if (!at.book.template claim_run<Runs, Book::kRun>(first, out)) return false;
     at.index = static_cast<std::uint16_t>(at.index + Book::kRun);

@@ -159,7 +159,8 @@ class TxQueue final
     Packet** end;
 
     template <std::size_t kCount>
-    void operator()(const std::array<Packet*, kCount>& run) noexcept {
+    void operator()(const std::array<Packet*, kCount>& run,
+                    const std::array<std::uint32_t, kCount>& /*lengths*/) noexcept {
       end = std::copy(run.begin(), run.end(), end);
     }
     void operator()(Packet* head, std::uint32_t /*length*/, std::uint16_t descriptors) noexcept {
@@ -224,28 +225,60 @@ class TxQueue final
     std::uint16_t posted = 0;
     std::uint64_t bytes = 0;
   };
-  /// Plain packets from the front, up to the first that is not, as many as the ring takes.
+  /// Plain packets from the front, for Ring::post().
   template <class Runs>
-  void post_plain(Offer& offer) noexcept {
-    Packet** at = offer.at;
+  struct PlainPackets {
+    Packet** at;
+    const DmaTable& table;
     std::uint64_t bytes = 0;
-    const auto most =
-        static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - at, this->ring_.free()));
-    const std::uint16_t posted = this->ring_.template post<Runs>(most, [&at, &bytes, &table = *this->table_](
-                                                                           Posting<Packet>& buffer) {
+
+    template <std::uint16_t kCount>
+    [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
+      constexpr bool kTogether = requires { Packets::template are_plain<Runs, kCount, kHeaderBytes>(at); };
+      if constexpr (kTogether) {
+        if (!Packets::template are_plain<Runs, kCount, kHeaderBytes>(at)) [[unlikely]]
+          return false;
+      }
+      std::uint64_t sum = 0;
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < kCount; ++i) {
+        if (!kTogether && !is_plain(*at[i])) [[unlikely]]
+          return false;
+        run.describe(i, place(*at[i]));
+        sum += run.lengths[i];
+      }
+      run.packets = at;
+      at += kCount;
+      bytes += sum - kCount * kHeaderBytes;
+      return true;
+    }
+    [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
       Packet& packet = **at;
       if (!is_plain(packet)) [[unlikely]]
         return false;
       ++at;
+      buffer = {&packet, place(packet)};
+      bytes += buffer.extent.length - kHeaderBytes;
+      return true;
+    }
+
+   private:
+    [[nodiscard]] Extent place(Packet& packet) const noexcept {
       std::byte* const header = Packets::data(packet) - kHeaderBytes;
       std::memset(header, 0, kHeaderBytes);
-      bytes += Packets::frame_length(packet);
-      buffer = {&packet, {Packets::iova(packet, header, table), kHeaderBytes + Packets::data_length(packet)}};
-      return true;
-    });
-    offer.at = at;
+      return {Packets::iova(packet, header, table), kHeaderBytes + Packets::data_length(packet)};
+    }
+  };
+  /// Plain packets up to the first that is not, as many as the ring takes.
+  template <class Runs>
+  void post_plain(Offer& offer) noexcept {
+    PlainPackets<Runs> list{offer.at, *this->table_};
+    const auto most =
+        static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - offer.at, this->ring_.free()));
+    const std::uint16_t posted = this->ring_.template post<Runs>(most, list);
+    offer.at = list.at;
     offer.posted = static_cast<std::uint16_t>(offer.posted + posted);
-    offer.bytes += bytes;
+    offer.bytes += list.bytes;
   }
   /// A packet that is not plain, or has no room in the ring: then false.
   [[nodiscard]] bool post_other(Offer& offer) noexcept {

@@ -37,7 +37,7 @@ class LeastFramesTest : public testing::Test {
 TEST_F(LeastFramesTest, WritesTheWholeFrameAndNothingElse) {
   LeastFrame frame;
   for (std::size_t i = 0; i < frame.bytes.size(); ++i) frame.bytes[i] = static_cast<std::byte>(i + 1);
-  for (const bool wide : {false, wide_by_default()}) {
+  for (const bool wide : {false, vector_bits() == 512}) {
     std::fill(memory_.begin(), memory_.end(), kUntouched);
     write_frames(wide, chains_, frame);
     std::size_t touched = 0;
@@ -52,17 +52,17 @@ TEST_F(LeastFramesTest, EveryByteIsRead) {
             reinterpret_cast<unsigned char*>(memory_.data() + memory_.size()), std::uint8_t{1});
   const std::span<const Chain> some(chains_.data(), 7);
   const FramesRead before = read_frames(false, some);
-  expect_same(read_frames(wide_by_default(), some), before);
+  expect_same(read_frames(vector_bits() == 512, some), before);
   for (std::size_t at = 0; at < sizeof(LeastFrame); ++at) {
     some[3].data[at] ^= std::byte{0x10};
     EXPECT_NE(read_frames(false, some).sum, before.sum) << at;
-    EXPECT_NE(read_frames(wide_by_default(), some).sum, before.sum) << at;
+    EXPECT_NE(read_frames(vector_bits() == 512, some).sum, before.sum) << at;
     some[3].data[at] ^= std::byte{0x10};
   }
 }
 
 TEST_F(LeastFramesTest, OneHeaderThatSaysSomethingIsSeen) {
-  for (const bool wide : {false, wide_by_default()}) {
+  for (const bool wide : {false, vector_bits() == 512}) {
     for (unsigned place = 0; place < Batch::kMost; ++place) {
       write_frames(wide, chains_, LeastFrame{});
       EXPECT_FALSE(read_frames(wide, chains_).requests);

@@ -35,7 +35,7 @@ struct RingSide {
 /// A split ring, worked on by vectors or not.
 struct Side : RingSide<SplitDriver, SplitRing> {
   explicit Side(bool wide_vectors, Direction direction, bool in_order, std::uint16_t base)
-      : wide(wide_vectors && wide_by_default()) {
+      : wide(wide_vectors && vector_bits() == 512) {
     RingPlace place = memory.place(kRingEntries, direction);
     place.wide = wide;
     place.in_order = in_order;
@@ -173,7 +173,7 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
 struct PackedSide : RingSide<PackedDriver, PackedRing> {
   PackedSide(bool wide_vectors, Direction direction) {
     RingPlace place = memory.place(kRingEntries, direction);
-    place.wide = wide_vectors && wide_by_default();
+    place.wide = wide_vectors && vector_bits() == 512;
     place.base = 0x8000;  // slot 0, first round
     device.emplace(place, table, violations);
   }

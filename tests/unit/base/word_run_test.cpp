@@ -7,7 +7,10 @@
 #include <cstring>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "base/vector_bits.hpp"
 
 namespace spinring {
 namespace {
@@ -21,13 +24,21 @@ struct Kind {
   bool (*fill8)(RunWord*, const RunWord*);
   bool (*take4)(RunWord*, RunWord*);
   bool (*take8)(RunWord*, RunWord*);
-  bool (*counts_up)(const void*, std::uint32_t);
-  bool (*seconds_step)(const RunWord*, std::uint64_t, std::uint64_t, std::uint64_t, RunWord*);
-  void (*write_pairs)(RunWord*, const RunWord*, const RunWord*, std::uint64_t, std::uint64_t);
+  bool (*counts_up)(const void*, std::uint32_t, std::uint32_t*);
+  bool (*seconds_step4)(const RunWord*, std::uint64_t, std::uint64_t, std::uint64_t, std::uint32_t*);
+  bool (*seconds_step8)(const RunWord*, std::uint64_t, std::uint64_t, std::uint64_t, std::uint32_t*);
+  void (*write_pairs4)(RunWord*, const RunWord*, const RunWord*, std::uint64_t, std::uint64_t);
+  void (*write_pairs8)(RunWord*, const RunWord*, const RunWord*, std::uint64_t, std::uint64_t);
+  bool (*within4)(const std::uint32_t*, std::uint32_t, std::uint32_t);
+  bool (*within8)(const std::uint32_t*, std::uint32_t, std::uint32_t);
+  void (*double4)(const std::uint32_t*, std::uint64_t, RunWord*);
+  void (*double8)(const std::uint32_t*, std::uint64_t, RunWord*);
+  bool (*keep4)(const void* const*, const BlockRule&) = nullptr;  ///< not of all kinds
+  bool (*keep8)(const void* const*, const BlockRule&) = nullptr;
 };
 template <class Runs>
 Kind kind(const char* name) {
-  return {name,
+  Kind of{name,
           Runs::template same<4>,
           Runs::template same<8>,
           Runs::template fill_empty<4>,
@@ -35,13 +46,29 @@ Kind kind(const char* name) {
           Runs::template take_full<4>,
           Runs::template take_full<8>,
           Runs::counts_up,
-          Runs::seconds_step,
-          Runs::write_pairs};
+          Runs::template seconds_step<4>,
+          Runs::template seconds_step<8>,
+          Runs::template write_pairs<4>,
+          Runs::template write_pairs<8>,
+          Runs::template within<4>,
+          Runs::template within<8>,
+          Runs::template double_each<4>,
+          Runs::template double_each<8>};
+  if constexpr (requires(const void* const* blocks, BlockRule rule) {
+                  Runs::template all_keep<4>(blocks, rule);
+                }) {
+    of.keep4 = Runs::template all_keep<4>;
+    of.keep8 = Runs::template all_keep<8>;
+  }
+  return of;
 }
 std::vector<Kind> kinds() {
   std::vector<Kind> all{kind<NarrowRuns>("narrow")};
-#ifdef SPINRING_WIDE_TARGET
-  if (has_wide_vectors()) all.push_back(kind<WideRuns>("wide"));
+#ifdef SPINRING_AVX2_TARGET
+  if (vector_bits() >= 256) all.push_back(kind<Avx2Runs>("AVX2"));
+#endif
+#ifdef SPINRING_AVX512_TARGET
+  if (vector_bits() >= 512) all.push_back(kind<Avx512Runs>("AVX-512"));
 #endif
   return all;
 }
@@ -110,10 +137,12 @@ TEST(WordRun, NumbersThatCountUpAreFoundAtAnyPlaceOfARing) {
           memory[at + 2 * i] = first + i;
           memory[at + 2 * i + 1] = 0xDEAD'0000 + i;
         }
-        EXPECT_TRUE(of.counts_up(&memory[at], first));
+        std::array<std::uint32_t, 8> highs{};
+        EXPECT_TRUE(of.counts_up(&memory[at], first, highs.data()));
+        for (unsigned i = 0; i < 8; ++i) EXPECT_EQ(highs[i], 0xDEAD'0000 + i);
         for (unsigned i = 0; i < 8; ++i) {
           memory[at + 2 * i] ^= 0x8000'0000;
-          EXPECT_FALSE(of.counts_up(&memory[at], first)) << i;
+          EXPECT_FALSE(of.counts_up(&memory[at], first, highs.data())) << i;
           memory[at + 2 * i] ^= 0x8000'0000;
         }
       }
@@ -134,22 +163,24 @@ TEST(WordRun, SecondWordsOfPairsAreHeldAgainstTheirMaskAndHandedOut) {
   constexpr std::uint64_t kStep = std::uint64_t{1} << 32;
   constexpr std::uint64_t kFirst = 0x8000'0012'0000'0000;
   for (const Kind& of : kinds()) {
-    SCOPED_TRACE(of.name);
-    alignas(64) Eight pairs;
-    for (unsigned i = 0; i < 4; ++i) {
-      pairs[2 * i] = 100 + i;
-      pairs[2 * i + 1] = kFirst + i * kStep + 0x72 + i;  // what the mask leaves out may be anything
-    }
-    Eight seconds{};
-    EXPECT_TRUE(of.seconds_step(pairs.data(), kMask, kFirst, kStep, seconds.data()));
-    for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(seconds[i], pairs[2 * i + 1]);
-    for (unsigned i = 0; i < 4; ++i) {
-      for (unsigned bit = 0; bit < 64; ++bit) {
-        pairs[2 * i + 1] ^= std::uint64_t{1} << bit;
-        EXPECT_EQ(of.seconds_step(pairs.data(), kMask, kFirst, kStep, seconds.data()),
-                  (kMask >> bit & 1) == 0)
-            << i << ", bit " << bit;
-        pairs[2 * i + 1] ^= std::uint64_t{1} << bit;
+    for (const unsigned count : {4U, 8U}) {
+      SCOPED_TRACE(of.name + " " + std::to_string(count));
+      const auto& step = count == 4 ? of.seconds_step4 : of.seconds_step8;
+      alignas(64) std::array<std::uint64_t, 16> pairs;
+      for (unsigned i = 0; i < 8; ++i) {
+        pairs[2 * i] = 100 + i;
+        pairs[2 * i + 1] = kFirst + i * kStep + 0x72 + i;  // what the mask leaves out may be anything
+      }
+      std::array<std::uint32_t, 8> lows{};
+      EXPECT_TRUE(step(pairs.data(), kMask, kFirst, kStep, lows.data()));
+      for (unsigned i = 0; i < 8; ++i) EXPECT_EQ(lows[i], i < count ? 0x72 + i : 0U) << i;
+      for (unsigned i = 0; i < count; ++i) {
+        for (unsigned bit = 0; bit < 64; ++bit) {
+          pairs[2 * i + 1] ^= std::uint64_t{1} << bit;
+          EXPECT_EQ(step(pairs.data(), kMask, kFirst, kStep, lows.data()), (kMask >> bit & 1) == 0)
+              << i << ", bit " << bit;
+          pairs[2 * i + 1] ^= std::uint64_t{1} << bit;
+        }
       }
     }
   }
@@ -157,12 +188,90 @@ TEST(WordRun, SecondWordsOfPairsAreHeldAgainstTheirMaskAndHandedOut) {
 
 TEST(WordRun, PairsAreWrittenFromTheirHalves) {
   for (const Kind& of : kinds()) {
-    SCOPED_TRACE(of.name);
-    const Eight firsts{11, 12, 13, 14};
-    const Eight seconds{60, 61, 62, 63};
-    alignas(64) Eight pairs{};
-    of.write_pairs(pairs.data(), firsts.data(), seconds.data(), 0x1000, 0x100);
-    EXPECT_EQ(pairs, (Eight{11, 0x1000 + 60, 12, 0x1100 + 61, 13, 0x1200 + 62, 14, 0x1300 + 63}));
+    for (const unsigned count : {4U, 8U}) {
+      SCOPED_TRACE(of.name + " " + std::to_string(count));
+      const Eight firsts{11, 12, 13, 14, 15, 16, 17, 18};
+      const Eight seconds{60, 61, 62, 63, 64, 65, 66, 67};
+      alignas(64) std::array<std::uint64_t, 16> pairs{};
+      (count == 4 ? of.write_pairs4 : of.write_pairs8)(pairs.data(), firsts.data(), seconds.data(), 0x1000,
+                                                       0x100);
+      for (unsigned i = 0; i < 8; ++i) {
+        EXPECT_EQ(pairs[2 * i], i < count ? firsts[i] : 0) << i;
+        EXPECT_EQ(pairs[2 * i + 1], i < count ? 0x1000 + i * 0x100 + seconds[i] : 0) << i;
+      }
+    }
+  }
+}
+
+TEST(WordRun, NumbersAreWithinTheirBoundsUnlessOneIsNot) {
+  for (const Kind& of : kinds()) {
+    for (const unsigned count : {4U, 8U}) {
+      const auto& within = count == 4 ? of.within4 : of.within8;
+      for (const auto& [least, most] :
+           {std::pair{26U, 2176U}, std::pair{0U, 0U}, std::pair{1U, 0x7FFF'FFFFU}, std::pair{14U, 14U}}) {
+        SCOPED_TRACE(of.name + " " + std::to_string(count) + " from " + std::to_string(least));
+        std::array<std::uint32_t, 8> numbers;
+        numbers.fill(most);
+        numbers[0] = least;
+        EXPECT_TRUE(within(numbers.data(), least, most));
+        for (unsigned i = 0; i < count; ++i) {
+          for (const std::uint32_t outside :
+               {least - 1, most + 1, 0x8000'0000U, 0x8000'0000U + least, 0x8000'0000U + most, 0xFFFF'FFFFU}) {
+            if (outside >= least && outside <= most) continue;
+            const std::uint32_t was = std::exchange(numbers[i], outside);
+            EXPECT_FALSE(within(numbers.data(), least, most)) << i << ": " << outside;
+            numbers[i] = was;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(WordRun, ANumberIsPutIntoBothHalvesOfItsWord) {
+  for (const Kind& of : kinds()) {
+    for (const unsigned count : {4U, 8U}) {
+      SCOPED_TRACE(of.name + " " + std::to_string(count));
+      const std::array<std::uint32_t, 8> numbers{72, 0, 1526, 65535, 26, 27, 0x10000, 3};
+      Eight words{};
+      (count == 4 ? of.double4 : of.double8)(numbers.data(), 0x008C'0000'0000'0005, words.data());
+      for (unsigned i = 0; i < 8; ++i) {
+        const std::uint64_t both = numbers[i] * std::uint64_t{0x1'0000'0001} + 0x008C'0000'0000'0005;
+        EXPECT_EQ(words[i], i < count ? both : 0) << i;
+      }
+    }
+  }
+}
+
+TEST(WordRun, BlocksKeepARuleUnlessABitOfTheMaskDiffersOrAPartIsTooLow) {
+  BlockRule rule;
+  rule.expected = {0, 7, 1, 0};
+  rule.mask = {~std::uint64_t{0}, 0, 0xFFFF'0000'FFFF, 0};
+  rule.least[7] = 12;
+  rule.least[15] = 0x8001;
+  for (const Kind& of : kinds()) {
+    if (of.keep4 == nullptr) continue;
+    for (const unsigned count : {4U, 8U}) {
+      SCOPED_TRACE(of.name + " " + std::to_string(count));
+      const auto& keep = count == 4 ? of.keep4 : of.keep8;
+      std::array<std::array<std::uint64_t, 4>, 8> blocks;
+      std::array<const void*, 8> at{};
+      for (unsigned i = 0; i < 8; ++i) {
+        blocks[i] = {0, std::uint64_t{12} << 48, 1, std::uint64_t{0x8001} << 48};
+        at[i] = &blocks[i];
+      }
+      EXPECT_TRUE(keep(at.data(), rule));
+      for (unsigned i = 0; i < count; ++i) {
+        for (unsigned bit = 0; bit < 256; ++bit) {
+          std::uint64_t& word = blocks[i][bit / 64];
+          word ^= std::uint64_t{1} << bit % 64;
+          const bool too_low = blocks[i][1] >> 48 < 12 || blocks[i][3] >> 48 < 0x8001;
+          EXPECT_EQ(keep(at.data(), rule), (rule.mask[bit / 64] >> bit % 64 & 1) == 0 && !too_low)
+              << i << ", bit " << bit;
+          word ^= std::uint64_t{1} << bit % 64;
+        }
+      }
+    }
   }
 }
 

@@ -1,0 +1,180 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.hpp"
+#include "base/word_run.hpp"
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+/// What has Avx512Runs inlined is compiled for.
+#define SPINRING_AVX512_TARGET "avx512f,avx512vl,avx512dq,avx512bw"
+
+namespace spinring {
+
+/// What NarrowRuns does, by AVX-512; its comments hold. A load or store of an aligned line is one access on
+/// the CPUs that have it; nothing here relies on more than that each 8-byte word is.
+struct Avx512Runs {
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool same(const RunWord* a,
+                                                                         const RunWord* b) noexcept {
+    if constexpr (kCount == 8)
+      return _mm512_cmpneq_epi64_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b)) == 0;
+    return _mm256_cmpneq_epi64_mask(load4(a), load4(b)) == 0;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool fill_empty(RunWord* to,
+                                                                               const RunWord* from) noexcept {
+    if constexpr (kCount == 8) {
+      const __m512i there = _mm512_loadu_si512(to);
+      if (_mm512_test_epi64_mask(there, there) != 0) return false;
+      _mm512_storeu_si512(to, _mm512_loadu_si512(from));
+    } else {
+      const __m256i there = load4(to);
+      if (_mm256_test_epi64_mask(there, there) != 0) return false;
+      store4(to, load4(from));
+    }
+    return true;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool take_full(RunWord* from,
+                                                                              RunWord* to) noexcept {
+    if constexpr (kCount == 8) {
+      const __m512i all = _mm512_loadu_si512(from);
+      _mm512_storeu_si512(to, all);
+      if (_mm512_testn_epi64_mask(all, all) != 0) return false;
+      _mm512_storeu_si512(from, _mm512_setzero_si512());
+    } else {
+      const __m256i all = load4(from);
+      store4(to, all);
+      if (_mm256_testn_epi64_mask(all, all) != 0) return false;
+      store4(from, _mm256_setzero_si256());
+    }
+    return true;
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool counts_up(const void* words,
+                                                                              std::uint32_t first,
+                                                                              std::uint32_t* highs) noexcept {
+    const __m512i all = _mm512_loadu_si512(words);
+    __atomic_signal_fence(__ATOMIC_ACQUIRE);
+    store4(highs, _mm512_cvtepi64_epi32(_mm512_srli_epi64(all, 32)));
+    const __m512i expected =
+        _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                         _mm512_setr_epi32(0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0));
+    constexpr __mmask16 kLow = 0x5555;
+    return _mm512_mask_cmpneq_epi32_mask(kLow, all, expected) == 0;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool seconds_step(
+      const RunWord* pairs, std::uint64_t mask, std::uint64_t expected, std::uint64_t step,
+      std::uint32_t* lows) noexcept {
+    const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    const __m512i line = _mm512_loadu_si512(pairs);
+    if constexpr (kCount == 8) {
+      const __m512i words = _mm512_permutex2var_epi64(line, odd, _mm512_loadu_si512(pairs + 8));
+      __atomic_signal_fence(__ATOMIC_ACQUIRE);
+      store4(lows, _mm512_cvtepi64_epi32(words));
+      const __m512i steps = _mm512_add_epi64(set8(expected), steps8(step));
+      return _mm512_test_epi64_mask(_mm512_xor_si512(words, steps), set8(mask)) == 0;
+    } else {
+      __atomic_signal_fence(__ATOMIC_ACQUIRE);
+      const __m256i words = _mm512_castsi512_si256(_mm512_maskz_permutexvar_epi64(0xF, odd, line));
+      _mm_storeu_si128(reinterpret_cast<__m128i_u*>(lows), _mm256_cvtepi64_epi32(words));
+      const __m256i steps = _mm256_add_epi64(set4(expected), steps4(step));
+      return _mm256_test_epi64_mask(_mm256_xor_si256(words, steps), set4(mask)) == 0;
+    }
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_pairs(RunWord* pairs, const RunWord* firsts,
+                                                                  const RunWord* seconds, std::uint64_t base,
+                                                                  std::uint64_t step) noexcept {
+    const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    if constexpr (kCount == 8) {
+      const __m512i high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+      const __m512i first = _mm512_loadu_si512(firsts);
+      const __m512i second =
+          _mm512_add_epi64(_mm512_loadu_si512(seconds), _mm512_add_epi64(set8(base), steps8(step)));
+      _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(first, low, second));
+      _mm512_storeu_si512(pairs + 8, _mm512_permutex2var_epi64(first, high, second));
+    } else {
+      const __m256i second = _mm256_add_epi64(load4(seconds), _mm256_add_epi64(set4(base), steps4(step)));
+      _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(_mm512_zextsi256_si512(load4(firsts)), low,
+                                                           _mm512_zextsi256_si512(second)));
+    }
+    __atomic_signal_fence(__ATOMIC_RELEASE);
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool within(const std::uint32_t* numbers,
+                                                                           std::uint32_t least,
+                                                                           std::uint32_t most) noexcept {
+    const auto from = static_cast<int>(least);
+    const auto range = static_cast<int>(most - least);
+    if constexpr (kCount == 8) {
+      const __m256i over = _mm256_sub_epi32(load4(numbers), _mm256_set1_epi32(from));
+      return _mm256_cmpgt_epu32_mask(over, _mm256_set1_epi32(range)) == 0;
+    }
+    const __m128i over = _mm_sub_epi32(load2(numbers), _mm_set1_epi32(from));
+    return _mm_cmpgt_epu32_mask(over, _mm_set1_epi32(range)) == 0;
+  }
+  /// Whether the 32 bytes at each of these are as `rule` says.
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool all_keep(const void* const* blocks,
+                                                                             const BlockRule& rule) noexcept {
+    const __m256i expected = load4(rule.expected.data());
+    const __m256i first = load4(blocks[0]);
+    __m256i difference = _mm256_xor_si256(expected, first);
+    __m256i least = first;
+#pragma GCC unroll 8
+    for (unsigned i = 1; i < kCount; ++i) {
+      const __m256i block = load4(blocks[i]);
+      constexpr int kOrXor = 0xF6;  // a | (b ^ c)
+      difference = _mm256_ternarylogic_epi64(difference, expected, block, kOrXor);
+      least = _mm256_min_epu16(least, block);
+    }
+    const unsigned wrong = _mm256_test_epi64_mask(difference, load4(rule.mask.data()));
+    const unsigned low = _mm256_cmplt_epu16_mask(least, load4(rule.least.data()));
+    return (wrong | low) == 0;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void double_each(const std::uint32_t* numbers,
+                                                                  std::uint64_t added,
+                                                                  RunWord* words) noexcept {
+    const auto more = static_cast<long long>(added);
+    if constexpr (kCount == 8) {
+      const __m512i all = _mm512_cvtepu32_epi64(load4(numbers));
+      _mm512_storeu_si512(
+          words, _mm512_add_epi64(_mm512_or_si512(all, _mm512_slli_epi64(all, 32)), _mm512_set1_epi64(more)));
+    } else {
+      const __m256i all = _mm256_cvtepu32_epi64(load2(numbers));
+      store4(words,
+             _mm256_add_epi64(_mm256_or_si256(all, _mm256_slli_epi64(all, 32)), _mm256_set1_epi64x(more)));
+    }
+  }
+
+ private:
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m128i load2(const void* at) noexcept {
+    return _mm_loadu_si128(static_cast<const __m128i_u*>(at));
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m256i load4(const void* at) noexcept {
+    return _mm256_loadu_si256(static_cast<const __m256i_u*>(at));
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void store4(void* at, __m256i words) noexcept {
+    _mm256_storeu_si256(static_cast<__m256i_u*>(at), words);
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i set8(std::uint64_t word) noexcept {
+    return _mm512_set1_epi64(static_cast<long long>(word));
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i steps8(std::uint64_t step) noexcept {
+    const auto one = static_cast<long long>(step);
+    return _mm512_setr_epi64(0, one, 2 * one, 3 * one, 4 * one, 5 * one, 6 * one, 7 * one);
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m256i set4(std::uint64_t word) noexcept {
+    return _mm256_set1_epi64x(static_cast<long long>(word));
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m256i steps4(std::uint64_t step) noexcept {
+    const auto one = static_cast<long long>(step);
+    return _mm256_setr_epi64x(0, one, 2 * one, 3 * one);
+  }
+};
+
+}  // namespace spinring
+#endif
