@@ -153,6 +153,10 @@ class PoolCache {
   /// Takes up to out.size() recycled packets, the oldest first; returns how many. As get(), but it asks
   /// nobody else.
   [[nodiscard]] std::size_t reuse(std::span<Packet*> out) noexcept;
+  /// Packets that reuse() could take now.
+  [[nodiscard]] std::size_t reusable() const noexcept {
+    return kPoolDebug ? std::size_t{count_} + pool_->available() : recycled();
+  }
   /// Most packets that wait in recycle()'s queue.
   static constexpr std::uint32_t kMostRecycled = 512;
 

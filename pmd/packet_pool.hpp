@@ -52,6 +52,7 @@ concept PacketPool = requires(typename P::Cache& cache, typename P::Packet& pack
   { cache.put(in) } noexcept;  // single segments back
   { cache.recycle(in) } noexcept;  // the same, of packets that an RX queue may have next
   { cache.reuse(out) } noexcept -> std::same_as<std::size_t>;  // recycled ones, oldest first; none: 0
+  { cache.reusable() } noexcept -> std::same_as<std::size_t>;  // how many reuse() could take now
   { P::buffer(packet) } noexcept -> std::same_as<std::byte*>;  // start of the buffer, headroom included
   { P::capacity(const_packet) } noexcept -> std::same_as<std::uint16_t>;  // its bytes
   { P::headroom_wanted() } noexcept -> std::same_as<std::uint16_t>;  // offset from which the device may write

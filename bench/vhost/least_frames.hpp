@@ -59,6 +59,19 @@ struct NarrowFrames {
     read.buffers = (second & LeastFrameWords::kBuffers) >> 16U;
     return read;
   }
+  /// Reads all of a stretch of any length.
+  [[nodiscard]] static std::uint64_t sum(std::span<const std::byte> bytes) noexcept {
+    std::uint64_t sum = 0;
+    std::uint64_t word = 0;
+    for (; bytes.size() >= sizeof(word); bytes = bytes.subspan(sizeof(word))) {
+      std::memcpy(&word, bytes.data(), sizeof(word));
+      sum ^= word;
+    }
+    word = 0;
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      word |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+    return sum ^ word;
+  }
 };
 
 #if defined(SPINRING_AVX512_TARGET)
@@ -97,9 +110,25 @@ struct WideFrames {
     _mm512_storeu_si512(words.data(), any);
     read.requests = (words[0] & LeastFrameWords::kRequest) != 0;
     read.buffers = (words[1] & LeastFrameWords::kBuffers) >> 16U;
-    _mm512_storeu_si512(words.data(), sum);
-    for (const std::uint64_t word : words) read.sum ^= word;
+    read.sum ^= folded(sum);
     return read;
+  }
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static std::uint64_t sum(
+      std::span<const std::byte> bytes) noexcept {
+    __m512i sum = _mm512_setzero_si512();
+    for (; bytes.size() >= sizeof(sum); bytes = bytes.subspan(sizeof(sum)))
+      sum = _mm512_xor_si512(sum, _mm512_loadu_si512(bytes.data()));
+    const auto rest = static_cast<__mmask64>((std::uint64_t{1} << bytes.size()) - 1);
+    return folded(_mm512_xor_si512(sum, _mm512_maskz_loadu_epi8(rest, bytes.data())));
+  }
+
+ private:
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static std::uint64_t folded(__m512i sum) noexcept {
+    std::array<std::uint64_t, 8> words;
+    _mm512_storeu_si512(words.data(), sum);
+    std::uint64_t all = 0;
+    for (const std::uint64_t word : words) all ^= word;
+    return all;
   }
 };
 #endif
@@ -119,6 +148,14 @@ inline void write_frames([[maybe_unused]] bool wide, std::span<const Chain> to,
   if (wide) return WideFrames::read(from);
 #endif
   return NarrowFrames::read(from);
+}
+/// Reads all of a stretch of any length.
+[[nodiscard]] inline std::uint64_t read_bytes([[maybe_unused]] bool wide,
+                                              std::span<const std::byte> bytes) noexcept {
+#if defined(SPINRING_AVX512_TARGET)
+  if (wide) return WideFrames::sum(bytes);
+#endif
+  return NarrowFrames::sum(bytes);
 }
 
 }  // namespace spinring::bench::vhost

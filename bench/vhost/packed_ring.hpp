@@ -61,10 +61,14 @@ class PackedRing {
       return;
     }
     Position at = at_;
-    for (unsigned i = put_used_lines(batch, count, written, at); i < count; ++i) {
-      put_used(at, batch.chains[i].id, written[i]);
+    const unsigned from = put_used_lines(batch, count, written, at);
+    const Position first = at;
+    for (unsigned i = from; i < count; ++i) {
+      if (i != from) put_used(at, batch.chains[i].id, written[i]);
       at.advance(batch.slots(batch.chains[i]), place_.size);
     }
+    // 5.1.6.4: the buffers of one frame are used together, so the first is seen last.
+    if (from < count) put_used(first, batch.chains[from].id, written[from]);
     at_ = at;
   }
 

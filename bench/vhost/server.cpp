@@ -15,8 +15,8 @@ namespace spinring::bench::vhost {
 namespace {
 
 constexpr int kIdleWait = 10;          ///< ms asleep between looks while no queue runs
-constexpr double kDrainSeconds = 0.5;  ///< for frames on their way when a run ends
-constexpr double kQuietSeconds = 0.2;  ///< without one: all have come, or the driver is off its CPU for long
+constexpr double kDrainSeconds = 2.0;  ///< for frames on their way when a run ends
+constexpr double kQuietSeconds = 0.5;  ///< without one: all have come, or the driver is off its CPU for long
 constexpr double kPatienceSeconds = 2e-3;
 constexpr double kUnlimitedSeconds = 120.0;  ///< slices kept of a run without end
 

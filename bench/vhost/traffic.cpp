@@ -19,6 +19,7 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
       own_records_(options.records.empty() ? pairs : 0),
       records_(options.records.empty() ? std::span(own_records_) : options.records),
       least_(options.touch == Touch::kFrame && options.content == Content::kNull && total_ == kLeastTotal),
+      scattered_(total_),
       stage_(kStage) {
   for (unsigned pair = 0; pair < pairs; ++pair) {
     given_[pair] = records_[pair].given;
@@ -29,6 +30,7 @@ Traffic::Traffic(const TrafficOptions& options, unsigned pairs, std::uint64_t pa
   if (options_.content == Content::kSequence) options_.touch = Touch::kFrame;
   options_.batch = std::clamp(options_.batch, 1U, Batch::kMost);
   if (least_) fill(least_frame_.bytes.data(), 0);
+  if (options_.content == Content::kNull) fill(scattered_.data(), 0);
   begin(options_.pace_ticks);
 }
 
@@ -82,17 +84,17 @@ unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned
     std::fill_n(written_.begin() + from, chains, 0U);
     return chains;
   }
-  fill(stage_.data(), pair);
+  if (options_.content == Content::kSequence) fill(scattered_.data(), pair);  // else it is always the same
   virtio_net_hdr_v1 header{};
   header.num_buffers = static_cast<std::uint16_t>(chains);
-  std::memcpy(stage_.data(), &header, sizeof(header));
-  const std::byte* source = stage_.data();
+  std::memcpy(scattered_.data(), &header, sizeof(header));
+  const std::byte* source = scattered_.data();
   std::uint64_t left = total_;
   for (unsigned i = from; i < from + chains; ++i) {
     const auto put = [&](const Piece& piece) {
       const std::uint64_t bytes = std::min<std::uint64_t>(left, piece.length);
       if (options_.touch == Touch::kFrame) std::memcpy(piece.data, source, bytes);
-      if (options_.touch == Touch::kHeader && source == stage_.data()) {
+      if (options_.touch == Touch::kHeader && source == scattered_.data()) {
         std::memcpy(piece.data, source, std::min<std::uint64_t>(kHeader, bytes));
       }
       source += bytes;
@@ -110,6 +112,7 @@ unsigned Traffic::scatter(unsigned from, unsigned pair, bool mergeable, unsigned
 void Traffic::inspect_pieces(const Chain& chain) noexcept {
   const std::uint64_t length = collected_batch_.length(chain);
   if (length < kHeader + kEthernet) return refuse_short(chain);
+  if (options_.content == Content::kNull && chain.length >= kHeader) return read_pieces(chain);
   // The usual split: the header alone, then the frame.
   if (chain.length == kHeader && collected_batch_.rest(chain).size() == 1) {
     const Piece& frame = collected_batch_.rest(chain).front();
@@ -124,6 +127,15 @@ void Traffic::inspect_pieces(const Chain& chain) noexcept {
   gather(chain.first());
   for (const Piece& piece : collected_batch_.rest(chain)) gather(piece);
   check(stage_.data(), {stage_.data() + kHeader, at - kHeader});
+}
+
+void Traffic::read_pieces(const Chain& chain) noexcept {
+  ++counters_.transmitted;
+  if (options_.touch == Touch::kNone) return;
+  check_header(chain.data);
+  if (options_.touch != Touch::kFrame) return;
+  read({chain.data + kHeader, chain.length - kHeader});
+  for (const Piece& piece : collected_batch_.rest(chain)) read({piece.data, piece.length});
 }
 
 void Traffic::check_sequence(std::span<const std::byte> frame) noexcept {

@@ -253,16 +253,8 @@ class Traffic {
     if (header.num_buffers != 0) violations_.note(Violation::kNumBuffers, header.num_buffers, 0);
   }
 
-  void read(std::span<const std::byte> frame) noexcept {
-    std::uint64_t sum = 0;
-    std::uint64_t word = 0;
-    std::size_t at = 0;
-    for (; at + sizeof(word) <= frame.size(); at += sizeof(word)) {
-      std::memcpy(&word, frame.data() + at, sizeof(word));
-      sum ^= word;
-    }
-    std::memcpy(&word, frame.data() + frame.size() - sizeof(word), sizeof(word));
-    counters_.touched += sum ^ word;
+  void read(std::span<const std::byte> bytes) noexcept {
+    counters_.touched += read_bytes(options_.wide, bytes);
   }
 
   static constexpr std::uint32_t kEthernet = 14;
@@ -270,6 +262,7 @@ class Traffic {
   [[nodiscard]] unsigned credit(std::uint64_t now) noexcept;
   unsigned scatter(unsigned from, unsigned pair, bool mergeable, unsigned& frames) noexcept;
   void inspect_pieces(const Chain& chain) noexcept;
+  void read_pieces(const Chain& chain) noexcept;
   void check_sequence(std::span<const std::byte> frame) noexcept;
   void refuse_short(const Chain& chain) noexcept;
 
@@ -293,7 +286,8 @@ class Traffic {
   std::optional<Pace> pace_;
   std::unique_ptr<Probes> probes_;
   unsigned probe_turn_ = 0;
-  std::vector<std::byte> stage_;  ///< a frame that does not lie in one piece
+  std::vector<std::byte> scattered_;  ///< header and frame that are given in several pieces
+  std::vector<std::byte> stage_;      ///< a frame that came in several pieces
   std::uint64_t progress_at_ = 0;
   std::uint64_t progress_transmitted_ = 0;
 };

@@ -10,6 +10,8 @@
 /// Descriptors: 16 bytes each, little-endian, and who writes what of them.
 namespace spinring::pmd::e1000 {
 
+inline constexpr std::uint32_t kShortestFrame = 14;  ///< an Ethernet header: what is shorter is none
+
 /// What a write-back says, whatever the format. Not yet checked.
 struct RxWriteBack {
   // Status and errors as the extended format has them ([82574] 7.1.5.2, [82576] 7.1.5.2); the legacy format's

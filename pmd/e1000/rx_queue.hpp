@@ -85,73 +85,79 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
 
   /// Up to `count` frames into `out`. Bounded by the packets that the device holds, whatever it writes.
   [[nodiscard]] std::uint16_t burst(Packet** out, std::uint16_t count) noexcept {
+    if (rests()) return 0;
+    return busy_burst(out, count);
+  }
+
+ private:
+  using Base = typename RxQueue::Queue;
+
+  /// Packets that the device could hold in addition.
+  [[nodiscard]] std::uint16_t missing() const noexcept { return static_cast<std::uint16_t>(fill_ - held_); }
+  /// Whether a batch of packets is missing, and there may be some: what is missing may wait in the TX ring,
+  /// and only a ring that runs low takes more of the pool.
+  [[nodiscard]] bool can_refill() const noexcept {
+    return missing() >= threshold_ && (this->cache_->reusable() != 0 || held_ <= low_water_);
+  }
+  /// Whether a burst has nothing to do, not even for the ring's sake.
+  [[nodiscard]] bool rests() const noexcept {
     if (this->stopped()) [[unlikely]]
-      return 0;
-    std::array<Done, Base::kHarvest> done;
+      return true;
+    return (held_ == 0 || !this->descriptors_[next_].done()) && !can_refill();
+  }
+  /// Apart from burst(), so that a poll which finds nothing is over before registers are saved for the loop.
+  [[nodiscard, gnu::noinline]] std::uint16_t busy_burst(Packet** out, std::uint16_t count) noexcept {
     std::uint16_t received = 0;
     std::uint64_t bytes = 0;
     while (received < count) {
-      const auto most = std::min<std::uint16_t>(static_cast<std::uint16_t>(count - received), done.size());
-      const std::uint16_t found = harvest(done.data(), most);
+      const auto most = std::min<std::uint16_t>(static_cast<std::uint16_t>(count - received), Base::kHarvest);
+      const std::uint16_t found = completed(std::min(most, held_));
       for (std::uint16_t i = 0; i < found; ++i) {
-        Packet* const head = take(done[i]);
+        Packet* const head = take(*this->packets_[next_], this->descriptors_[next_].read());
+        next_ = this->after(next_);
         if (head == nullptr) [[unlikely]]
           continue;
         bytes += Packets::frame_length(*head);
         out[received++] = head;
       }
+      held_ = static_cast<std::uint16_t>(held_ - found);
       if (found < most) break;
     }
     if (received != 0) {
       packets_received_.add(received);
       bytes_.add(bytes);
     }
-    refill();
+    if (can_refill()) refill();
     return received;
   }
 
- private:
-  using Base = typename RxQueue::Queue;
-  static constexpr std::uint32_t kShortestFrame = 14;  ///< an Ethernet header: what is shorter is none
-  struct Done {
-    Packet* packet;
-    RxWriteBack said;
-  };
-
-  /// Completed descriptors, each read once, with their frames' first lines on the way.
-  [[nodiscard]] std::uint16_t harvest(Done* out, std::uint16_t most) noexcept {
-    most = std::min(most, held_);
+  /// Completed descriptors from the next on, with what is touched of their frames on the way.
+  [[nodiscard]] std::uint16_t completed(std::uint16_t most) const noexcept {
     std::uint16_t found = 0;
-    for (; found < most; ++found) {
-      const auto& descriptor = this->descriptors_[next_];
-      if (!descriptor.done()) break;
-      Packet* const packet = this->packets_[next_];
+    for (std::uint16_t at = next_; found < most && this->descriptors_[at].done(); at = this->after(at)) {
+      Packet* const packet = this->packets_[at];
       prefetch_write(packet);
       prefetch_write(Packets::buffer(*packet) + Packets::headroom_wanted());
-      out[found] = {packet, descriptor.read()};
-      next_ = this->after(next_);
+      ++found;
     }
-    held_ = static_cast<std::uint16_t>(held_ - found);
     return found;
   }
 
   /// The frame that ends with this descriptor; nullptr if none does, or a bad one.
-  [[nodiscard]] Packet* take(const Done& done) noexcept {
-    const RxWriteBack& said = done.said;
+  [[nodiscard]] Packet* take(Packet& packet, const RxWriteBack& said) noexcept {
     constexpr std::uint32_t kJudged = RxWriteBack::kEop | RxWriteBack::kFrameErrors;
     if ((said.status & kJudged) != RxWriteBack::kEop || head_ != nullptr || skipping_ ||
         said.length < kShortestFrame || said.length > settings_.buffer ||
         said.length > settings_.longest_frame) [[unlikely]]
-      return take_part(done);
-    Packets::set_received(*done.packet, Packets::headroom_wanted(), said.length);
-    note(*done.packet, said);
-    return done.packet;
+      return take_part(packet, said);
+    Packets::set_received(packet, Packets::headroom_wanted(), said.length);
+    note(packet, said);
+    return &packet;
   }
 
   /// A piece of a longer frame, or one that the device may not have written. A bad piece takes the whole
   /// frame with it, to its EOP.
-  [[gnu::noinline]] Packet* take_part(const Done& done) noexcept {
-    const RxWriteBack& said = done.said;
+  [[gnu::noinline]] Packet* take_part(Packet& packet, RxWriteBack said) noexcept {
     const bool last = (said.status & RxWriteBack::kEop) != 0;
     const std::uint32_t before = head_ == nullptr ? 0 : Packets::frame_length(*head_);
     const bool bad =
@@ -159,18 +165,19 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
         (last && ((said.status & RxWriteBack::kFrameErrors) != 0 || before + said.length < kShortestFrame));
     if (bad || skipping_ || before + said.length > settings_.longest_frame) {
       if (!skipping_) (bad ? bad_ : truncated_).add(1);
-      this->cache_->put({&done.packet, 1});
+      Packet* const bad_one = &packet;
+      this->cache_->put({&bad_one, 1});
       this->free_chain(std::exchange(head_, nullptr));
       skipping_ = !last;
       return nullptr;
     }
     if (head_ == nullptr) {
-      Packets::set_received(*done.packet, Packets::headroom_wanted(), said.length);
-      head_ = done.packet;
+      Packets::set_received(packet, Packets::headroom_wanted(), said.length);
+      head_ = &packet;
     } else {
-      Packets::append(*head_, *end_, *done.packet, Packets::headroom_wanted(), said.length);
+      Packets::append(*head_, *end_, packet, Packets::headroom_wanted(), said.length);
     }
-    end_ = done.packet;
+    end_ = &packet;
     if (!last) return nullptr;
     Packet* const head = std::exchange(head_, nullptr);
     note(*head, said);
@@ -195,11 +202,9 @@ class RxQueue final : public Queue<Packets, RxDescriptor<F.format>, RxQueueContr
     }
   }
 
-  /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this
-  /// lcore recycled come first; only a ring that runs low takes more of the pool.
+  /// Gives the device packets. Those that a TX queue of this lcore recycled come first.
   void refill() noexcept {
-    if (fill_ - held_ < threshold_) return;
-    const auto wanted = static_cast<std::uint16_t>(fill_ - held_);
+    const std::uint16_t wanted = missing();
     std::uint16_t posted = give(wanted, [this](auto out) { return this->cache_->reuse(out); });
     if (held_ <= low_water_ && posted < wanted) {
       posted += give(wanted - posted, [this](auto out) { return this->cache_->get(out); });

@@ -13,7 +13,6 @@
 /// From what a packet asks for to what its descriptors say.
 namespace spinring::pmd::e1000 {
 
-inline constexpr std::uint32_t kShortestFrame = 14;  ///< an Ethernet header
 inline constexpr std::uint16_t kTcpChecksumAt = 16;  ///< in the TCP header
 /// [82576] 7.2.2.3: PAYLEN has 18 bits, the legacy context's 20; IP's length field has 16 and is the limit.
 inline constexpr std::uint32_t kLongestSegmented = 65535 + 18;

@@ -70,21 +70,26 @@ class TxQueue final : public Queue<Packets, TxDescriptor, TxQueueControl> {
     for (; taken < count; ++taken) {
       if (taken + 1 < count) prefetch_write(packets[taken + 1]);
       Packet& packet = *packets[taken];
-      TxJob job;
-      std::uint16_t descriptors = 1;
+      const std::uint32_t length = Packets::frame_length(packet);
       if (is_plain(packet)) [[likely]] {
-        job = plain_job<F.format>(Packets::frame_length(packet));
-      } else if (descriptors = plan(packet, job); descriptors == kNotSendable) [[unlikely]] {
-        rejected_.add(1);
-        this->free_chain(&packet);
-        continue;
+        if (!has_room(1)) [[unlikely]]
+          break;
+        const TxJob job = plain_job<F.format>(length);
+        write(packet, job.command | TxDescriptor::kEop, job.status);
+        posted_to(packet, 1);
+      } else {
+        TxJob job;
+        const std::uint16_t descriptors = plan(packet, job);
+        if (descriptors == kNotSendable) [[unlikely]] {
+          rejected_.add(1);
+          this->free_chain(&packet);
+          continue;
+        }
+        if (!has_room(descriptors)) [[unlikely]]
+          break;
+        post(packet, job, descriptors);
       }
-      if (descriptors > free_) [[unlikely]] {
-        reclaim();  // a long one may need what is too little for a batch
-        if (descriptors > free_) break;
-      }
-      bytes += Packets::frame_length(packet);
-      post(packet, job, descriptors);
+      bytes += length;
       ++posted;
     }
     if (posted != 0) {
@@ -143,24 +148,33 @@ class TxQueue final : public Queue<Packets, TxDescriptor, TxQueueControl> {
     return descriptors < this->size_ ? static_cast<std::uint16_t>(descriptors) : kNotSendable;
   }
 
-  /// Writes the descriptors; there is room for `descriptors`. The head belongs to the last one: what is
-  /// reported up to there is sent.
-  void post(Packet& head, const TxJob& job, std::uint16_t descriptors) noexcept {
+  /// A long packet may need what is too little for a batch.
+  [[nodiscard]] bool has_room(std::uint16_t descriptors) noexcept {
+    if (descriptors > free_) [[unlikely]]
+      reclaim();
+    return descriptors <= free_;
+  }
+
+  /// Writes the descriptors; there is room for `descriptors`.
+  [[gnu::noinline]] void post(Packet& head, const TxJob& job, std::uint16_t descriptors) noexcept {
     if (job.has_context) [[unlikely]]
       descriptors = static_cast<std::uint16_t>(descriptors - (post_context(job) ? 0 : 1));
     Packet* segment = &head;
-    std::uint32_t end = 0;
-    while (true) {
-      Packet* const following = Packets::next(*segment);
-      if (following == nullptr) end = TxDescriptor::kEop;
-      auto& descriptor = this->descriptors_[tail_];
-      descriptor.address = to_u64(Packets::iova(*segment, Packets::data(*segment), *this->table_));
-      descriptor.command = job.command | end | Packets::data_length(*segment);
-      store_relaxed(descriptor.status, job.status);
-      if (following == nullptr) break;
+    for (; Packets::next(*segment) != nullptr; segment = Packets::next(*segment)) {
+      write(*segment, job.command, job.status);
       tail_ = this->after(tail_);
-      segment = following;
     }
+    write(*segment, job.command | TxDescriptor::kEop, job.status);
+    posted_to(head, descriptors);
+  }
+  void write(Packet& segment, std::uint32_t command, std::uint32_t status) noexcept {
+    auto& descriptor = this->descriptors_[tail_];
+    descriptor.address = to_u64(Packets::iova(segment, Packets::data(segment), *this->table_));
+    descriptor.command = command | Packets::data_length(segment);
+    store_relaxed(descriptor.status, status);
+  }
+  /// The packet belongs to its last descriptor, the one at the tail: what is reported up to there is sent.
+  void posted_to(Packet& head, std::uint16_t descriptors) noexcept {
     this->packets_[tail_] = &head;
     last_ = tail_;
     tail_ = this->after(tail_);

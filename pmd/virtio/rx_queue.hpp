@@ -89,7 +89,7 @@ class RxQueue final
   [[nodiscard]] bool rests() const noexcept {
     if (this->faulted()) [[unlikely]]
       return true;
-    return !this->ring_.has_completions() && this->ring_.settled() && missing() < refill_threshold_;
+    return !this->ring_.has_completions() && this->ring_.settled() && !can_refill();
   }
   /// The burst of a queue that does not rest.
   template <class Runs>
@@ -115,7 +115,7 @@ class RxQueue final
       packets_.add(received);
       bytes_.add(frames.bytes - std::uint64_t{received} * kHeaderBytes);
     }
-    refill<Runs>(refill_threshold_);
+    if (can_refill()) refill<Runs>();
     // With time to spare for the fence: so no later poll need look whether the device asks.
     if (received == 0 && !this->ring_.settled() && this->ring_.must_notify()) this->ring_doorbell();
     return received;
@@ -133,6 +133,11 @@ class RxQueue final
 
   /// Packets that the device could hold in addition.
   [[nodiscard]] std::uint32_t missing() const noexcept { return this->fill_ - this->ring_.held(); }
+  /// Whether a batch of packets is missing, and there may be some: what is missing may wait in the TX ring,
+  /// and only a ring that runs low takes more of the pool.
+  [[nodiscard]] bool can_refill() const noexcept {
+    return missing() >= refill_threshold_ && (this->cache_->reusable() != 0 || runs_low(this->ring_.held()));
+  }
 
   /// Apart from burst(), so that a poll which finds nothing, as most do where the device is the limit, is
   /// over before registers are saved for the loop.
@@ -297,12 +302,11 @@ class RxQueue final
     return true;
   }
 
-  /// Gives the device packets once a batch of what it may hold is missing. Those that a TX queue of this
-  /// lcore recycled come first, in their order: so buffers keep their place in the ring.
+  /// Gives the device packets. Those that a TX queue of this lcore recycled come first, in their order: so
+  /// buffers keep their place in the ring.
   template <class Runs>
-  void refill(std::uint16_t threshold) noexcept {
+  void refill() noexcept {
     const std::uint16_t held = this->ring_.held();
-    if (this->fill_ - held < threshold) return;
     if (borrowed_ > enough_ && held > this->fill_ / 2) [[unlikely]]
       give_surplus_back();
     const std::uint16_t wanted = this->fill_ - held;

@@ -239,6 +239,14 @@ TEST_P(E1000Frames, AStarvedReceiverGoesOn) {
   lab.stop();
 }
 
+TEST_P(E1000Frames, APollThatFindsNothingRefills) {
+  Lab lab({.model = GetParam()});
+  start_with_link(lab, {.rx_ring = 64});
+  lab.expect_refill_without_frames();
+  lab.expect_traffic();
+  lab.stop();
+}
+
 TEST_P(E1000Frames, BuffersThatAreTooFewForAFrameAreRefused) {
   Lab lab({.packets = 256, .buffer_length = 448, .model = GetParam()});
   pmd::PortConfig<pmd::SpinringPackets> config{.rx = {{8, lab.cache.get()}}, .tx = {{0, lab.cache.get()}}};

@@ -55,6 +55,17 @@ INSTANTIATE_TEST_SUITE_P(Virtio, Lengths, testing::Values(",mrg_rxbuf=on", ",mrg
                            return std::string(test.param).ends_with("on") ? "mergeable" : "plain";
                          });
 
+TEST(Virtio, APollThatFindsNothingRefills) {
+  for (const char* properties : {",packed=off", ",packed=on"}) {
+    SCOPED_TRACE(properties);
+    Lab lab({.properties = properties});
+    lab.start({.rx_ring = 64});
+    lab.expect_refill_without_frames();
+    lab.expect_traffic();
+    lab.stop();
+  }
+}
+
 TEST(Virtio, JumboFramesAreMergedFromSmallBuffers) {
   // 600 bytes a buffer: a frame of 9000 comes in twenty pieces, and goes out in as many.
   Lab lab({.properties = ",mrg_rxbuf=on,host_mtu=9000", .buffer_length = 640});

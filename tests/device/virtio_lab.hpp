@@ -71,6 +71,9 @@ class Lab {
   std::vector<Frame> peer_receive(std::size_t count, Clock::duration patience = kPatience);
   /// One frame each way, byte for byte: the port works.
   void expect_traffic(std::uint32_t seed = 1);
+  /// With RX rings of 64: a poll that finds no frame gives the device the packets that have come back, and
+  /// does not ask the pool while half of the ring is there.
+  void expect_refill_without_frames();
   /// One frame each way, then stops with many under way in both directions: what the rings hold comes back.
   /// The wire is empty afterwards.
   void stop_with_frames_under_way(std::uint32_t seed);

@@ -4,28 +4,28 @@ switch that others wrote. Prints TAP; exits 77 where it cannot run."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
-import struct
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench" / "vhost"))
 
+from harness import tap  # noqa: E402
 from harness.process import Process, RunError, tail, wait_for  # noqa: E402
+from harness.runs import moved, result_line  # noqa: E402
 
 QUICK = os.environ.get("SPINRING_QUICK") == "1"
 PATIENCE = 60.0
 BATCH = 32  # frames that a back end works on at a time: what a kill leaves uncertain
 LEAST_FRAMES = 2000  # of each life
-STATS_MAGIC = 0x7370696E76686F73
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,7 @@ class BackEnd:
 
     def returned(self) -> int:
         """Frames that came back in this life."""
-        if not self._stats.exists():
-            return 0
-        content = self._stats.read_bytes()
-        if len(content) < 80 or struct.unpack_from("<Q", content, 0)[0] != STATS_MAGIC:
-            return 0
-        return struct.unpack_from("<Q", content, 72)[0]
+        return moved(self._stats)[1]
 
     def wait_for_traffic(self) -> None:
         wait_for(lambda: self.returned() >= LEAST_FRAMES or not self.process.running(), PATIENCE, "traffic")
@@ -102,10 +97,7 @@ class BackEnd:
     def end(self) -> dict:
         os.kill(self.process.pid, signal.SIGTERM)
         self.process.wait(20)  # its status says 1 for frames that came twice
-        lines = [line for line in self.process.output().splitlines() if line.startswith("{")]
-        if not lines:
-            raise RunError(f"the back end says nothing:\n{tail(self.process.output())}")
-        return json.loads(lines[-1])
+        return result_line(self.process)
 
 
 def judge_port(report: dict, restarts: int) -> list[str]:
@@ -133,8 +125,34 @@ def judge_sequence(line: dict, report: dict, kills: int) -> list[str]:
     most = queue["tx"]["sent_again"] + kills * BATCH
     if sequence["duplicated"] > most:
         found.append(f"{sequence['duplicated']} came twice; at most {most} were sent twice")
-    print(f"# {sequence}, sent again {queue['tx']['sent_again']}, dropped and counted {counted}", flush=True)
+    FIGURES.add(report, sequence, counted)
     return found
+
+
+class Figures:
+    """What all stories with sequence numbers make together: a line for people."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(("reconnects", "came back", "lost", "counted as dropped", "out of order", "changed",
+                                    "came twice", "sent again"), 0)
+        self._whole = 0
+        self._pools = 0
+
+    def add(self, report: dict, sequence: dict, counted: int) -> None:
+        port = report["ports"][0]
+        values = (port["recoveries"], sequence["verified"], sequence["lost"], counted, sequence["reordered"],
+                  sequence["corrupt"], sequence["duplicated"], port["queues"][0]["tx"]["sent_again"])
+        for name, value in zip(self._sums, values):
+            self._sums[name] += value
+        self._pools += 1
+        self._whole += report["pool"]["available"] == report["pool"]["capacity"]
+
+    def __str__(self) -> str:
+        return (", ".join(f"{value} {name}" for name, value in self._sums.items())
+                + f"; pool whole in {self._whole} of {self._pools} runs")
+
+
+FIGURES = Figures()
 
 
 def own_back_end(build: Path, folder: Path, story: Story) -> list[str]:
@@ -170,7 +188,7 @@ def own_back_end(build: Path, folder: Path, story: Story) -> list[str]:
 
 def received(port: Port, end_of_log: int) -> int:
     """Frames that the port says it received, by its prompt."""
-    os.write(port.process.input, b"show port stats 0\n")
+    port.process.say("show port stats 0")
     found = []
     wait_for(lambda: found.extend(re.findall(r"RX packets: (\d+)", port.process.output()[end_of_log:])) or found, PATIENCE,
              "answer at the prompt")
@@ -230,20 +248,15 @@ def complaints(tell, build: Path, story: Story) -> list[str]:
 
 def main() -> int:
     if shutil.which("dpdk-testpmd") is None:
-        print("skipped: there is no dpdk-testpmd in PATH (apt-get install dpdk)")
-        return 77
-    cases = [(own_back_end, story, "this project's back end") for story in STORIES]
-    cases += [(dpdk_switch, story, "DPDK's vhost") for story in DPDK_STORIES]
-    print(f"1..{len(cases)}")
-    failed = 0
-    for number, (tell, story, who) in enumerate(cases, 1):
-        start = time.monotonic()
-        found = complaints(tell, Path(sys.argv[1]), story)
-        failed += bool(found)
-        print(f"{'not ok' if found else 'ok'} {number} - {who}: {story.name}, {time.monotonic() - start:.0f} s")
-        for complaint in found:
-            print(f"# {complaint}", flush=True)
-    return 1 if failed else 0
+        return tap.skipped("there is no dpdk-testpmd in PATH (apt-get install dpdk)")
+    build = Path(sys.argv[1])
+    tests = [(f"this project's back end: {story.name}", functools.partial(complaints, own_back_end, build, story))
+             for story in STORIES]
+    tests += [(f"DPDK's vhost: {story.name}", functools.partial(complaints, dpdk_switch, build, story))
+              for story in DPDK_STORIES]
+    status = tap.run_all(tests)
+    print(f"# under load, this project's back end: {FIGURES}", flush=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ DPDK = ("stdbuf -oL dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-f
         "--file-prefix={prefix} {simd} --log-level=pmd.net.virtio.*:debug "
         "{ports} -- -i --auto-start --forward-mode={mode} --nb-cores=1 "
         "--burst={burst} --rxq={queues} --txq={queues} --rxd={ring} --txd={ring} --record-core-cycles "
-        "--txpkts={txpkts} {jumbo} {mode_options}")
+        "{frames} {scatter} {pool} {mode_options}")
 SPINRING = ("{build}/apps/testpmd/spinring-testpmd --lcores 0@{cpu},1@{cpu} "
             "{ports} -- -i --auto-start --forward-mode={mode} --burst={burst} --rxq={queues} "
-            "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} --txpkts={txpkts} {mode_options} --json={json}")
+            "--txq={queues} --rxd={ring} --txd={ring} --rx-fill={fill} {frames} {mode_options} --json={json}")
 # No driver: the least that forwards on such a ring (bench/vhost/limit).
 LIMIT = ("{build}/bench/vhost/spinring-vhost-limit --cpu={cpu} --burst={burst} --json={json} "
          "{ports}")
@@ -48,8 +48,6 @@ class Driver:
 
     def start(self, case: Case, socket: FilePath, folder: FilePath, cpu: int) -> Process:
         (folder / "driver.json").unlink(missing_ok=True)
-        # A mergeable path takes a long frame in pieces; the others need a buffer for all of it.
-        long = case.frame > 1518
         mode = MODES[case.mode]
         if self.kind == "dpdk" and not mode.dpdk:
             raise RunError(f"DPDK's testpmd has nothing like {case.mode}: name another --a")
@@ -63,9 +61,11 @@ class Driver:
             mode=mode.forward or case.mode, mode_options=mode.options,
             burst=case.burst, prefix=f"vhost{socket.parent.name[-8:]}",
             simd="--force-max-simd-bitwidth=512" if case.path.packed and case.path.vectorized else "",
-            txpkts=max(case.frame, 64), fill=min(case.ring // 2, 512), json=folder / "driver.json", memory=512,
-            jumbo=f"--max-pkt-len={case.frame + 18} --mbuf-size={case.frame + 512}"
-            if long and not case.path.mergeable else "")
+            frames=frame_options(case), fill=min(case.ring // 2, 512), json=folder / "driver.json", memory=512,
+            # Else DPDK wants buffers for the longest frame.
+            scatter="--enable-scatter" if case.frame > 1518 and not buffer_of(case) else "",
+            # As many large buffers as DPDK has small ones would not fit: as many as rings and caches can hold.
+            pool=f"--total-num-mbufs={4 * case.ring * case.queues * case.ports + 4096}" if buffer_of(case) else "")
         return Process(shlex.split(words), folder / "driver.log")
 
 
@@ -97,6 +97,21 @@ def ask_busy(process: Process) -> Busy | None:
     with contextlib.suppress(RunError):
         wait_for(lambda: CYCLES.search(process.output()[heard:]) or not process.running(), ANSWER_SECONDS, "answer")
     return last_busy(process.output()[heard:])
+
+
+def buffer_of(case: Case) -> int | None:
+    """Bytes of a packet buffer, if the usual one will not do: a mergeable path takes a long frame in pieces, the others, and
+    a forwarder that makes frames up, need a buffer for all of it."""
+    whole = not case.path.mergeable or case.mode == "txonly"
+    return case.frame + 512 if case.frame > 1518 and whole else None
+
+
+def frame_options(case: Case) -> str:
+    """What both forwarders are told of the frames: their length for txonly, and what they are to have room for."""
+    words = [f"--txpkts={max(case.frame, 64)}"] if case.mode == "txonly" else []
+    words += [f"--max-pkt-len={case.frame + 18}"] if case.frame > 1518 else []
+    words += [f"--mbuf-size={buffer_of(case)}"] if buffer_of(case) else []
+    return " ".join(words)
 
 
 def socket_of(first: FilePath, port: int) -> FilePath:

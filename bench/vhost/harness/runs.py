@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import tempfile
 import time
@@ -109,7 +110,7 @@ def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int) -> 
         process = None
         try:
             process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
-            wait_for(lambda: moved(stats) or not process.running(), bench.timeout, "traffic")
+            wait_for(lambda: sum(moved(stats)) > 10000 or not process.running(), bench.timeout, "traffic")
             time.sleep(0.5)  # caches and pools of the driver reach their steady state
             thread = process.polling_thread()
             words = [bench.program("spinring-stepcount"), f"--thread={thread}", f"--stats-file={stats}",
@@ -126,7 +127,12 @@ def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int) -> 
                 process.stop()
 
 
-def moved(stats: FilePath) -> bool:
-    """Whether the back end has counted packets: the file is SharedStats of shared_stats.hpp."""
+STATS_MAGIC = 0x7370696E76686F73
+
+
+def moved(stats: FilePath) -> tuple[int, int]:
+    """Frames that the back end gave and took: the file is SharedStats of shared_stats.hpp."""
     data = stats.read_bytes() if stats.exists() else b""
-    return len(data) >= 80 and int.from_bytes(data[64:72], "little") + int.from_bytes(data[72:80], "little") > 10000
+    if len(data) < 80 or struct.unpack_from("<Q", data)[0] != STATS_MAGIC:
+        return 0, 0
+    return struct.unpack_from("<QQ", data, 64)

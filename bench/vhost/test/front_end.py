@@ -16,12 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import drivers, runs, sitting  # noqa: E402
+from harness import drivers, runs, sitting, tap  # noqa: E402
 from harness.paths import PATHS, Case  # noqa: E402
 from harness.process import RunError, tail  # noqa: E402
 
 CASES = [Case(path, ring=256) for path in PATHS.values()] + [
-    Case(PATHS["split-mergeable"], ring=256, frame=4000), Case(PATHS["packed-mergeable"], ring=256, frame=4000),
     Case(PATHS["split-in-order"], ring=256, queues=2), Case(PATHS["packed-standard"], ring=256, queues=2)]
 # What the bare loop knows: one pair of queues, and frames of one buffer.
 PLAIN_CASES = [Case(path, ring=ring) for path in PATHS.values() if not path.vectorized or path.in_order
@@ -31,6 +30,9 @@ MORE_CASES = [Case(PATHS[name], ring=256, mode=mode, ports=ports, queues=queues)
               for name in ("split-mergeable", "packed-in-order")
               for mode, ports, queues in (("keep-third", 1, 1), ("drop-third", 1, 1), ("keep-and-drop", 2, 1), ("mac", 2, 1),
                                           ("mac", 1, 2))]
+# Frames in several buffers, and in one large one.
+LONG_CASES = [Case(PATHS[name], ring=256, frame=frame) for name, frame in (
+    ("split-mergeable", 4000), ("split-mergeable", 9000), ("packed-mergeable", 9000), ("split-standard", 9000))]
 KEPT = 512  # by one stream of noisy: harness/paths.py
 PATIENCE = 60.0
 LEAST_FRAMES = 10000
@@ -136,21 +138,13 @@ def main() -> int:
     kind = sys.argv[2]
     reason = reason_to_skip(kind)
     if reason:
-        print(f"skipped: {reason}")
-        return 77
+        return tap.skipped(reason)
     bench = runs.Bench(Path(sys.argv[1]), driver_cpu=1, timeout=PATIENCE, back_end_options=["--tolerate=num_buffers"])
     cases = CASES if kind == "dpdk" else PLAIN_CASES + (MORE_CASES if kind == "spinring" else [])
+    cases = cases + (LONG_CASES if kind != "limit" else [])
     tests = [(case.name, functools.partial(complaints, bench, case, kind)) for case in cases]
     tests.append(("both sides of a sitting", functools.partial(sitting_complaints, bench, kind)))
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, (name, test) in enumerate(tests, 1):
-        found = test()
-        failed += bool(found)
-        print(f"{'not ok' if found else 'ok'} {number} - {name}")
-        for complaint in found:
-            print(f"# {complaint}", flush=True)
-    return 1 if failed else 0
+    return tap.run_all(tests)
 
 
 if __name__ == "__main__":

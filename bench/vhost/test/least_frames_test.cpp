@@ -61,6 +61,25 @@ TEST_F(LeastFramesTest, EveryByteIsRead) {
   }
 }
 
+TEST_F(LeastFramesTest, EveryByteOfAStretchOfAnyLengthIsRead) {
+  constexpr std::size_t kLongest = 200;  // some vectors and what is left of one
+  for (std::size_t length = 0; length <= kLongest; ++length) {
+    const auto stretch = std::span(memory_).subspan(3, length);
+    std::iota(reinterpret_cast<unsigned char*>(memory_.data()),
+              reinterpret_cast<unsigned char*>(memory_.data() + memory_.size()), std::uint8_t{1});
+    const std::uint64_t before = read_bytes(false, stretch);
+    EXPECT_EQ(read_bytes(vector_bits() == 512, stretch), before) << length;
+    memory_[2] = memory_[3 + length] = std::byte{0};  // its neighbours
+    EXPECT_EQ(read_bytes(vector_bits() == 512, stretch), before) << length;
+    for (std::byte& byte : stretch) {
+      byte ^= std::byte{0x10};
+      EXPECT_NE(read_bytes(false, stretch), before) << length;
+      EXPECT_NE(read_bytes(vector_bits() == 512, stretch), before) << length;
+      byte ^= std::byte{0x10};
+    }
+  }
+}
+
 TEST_F(LeastFramesTest, OneHeaderThatSaysSomethingIsSeen) {
   for (const bool wide : {false, vector_bits() == 512}) {
     for (unsigned place = 0; place < Batch::kMost; ++place) {

@@ -14,8 +14,8 @@ namespace {
 using mempool::Packet;
 using sim::feature;
 
-constexpr std::uint16_t kEntries = 64;
-constexpr std::uint32_t kInBurst = 24;  // three runs of eight
+constexpr std::uint16_t kRunsRing = 64;
+constexpr std::uint32_t kRunsBurst = 24;  // three runs of eight
 constexpr std::uint32_t kRunRoom = 512 - Packet::kHeadroom;
 
 struct KindOfRing {
@@ -31,13 +31,13 @@ class Runs : public ::testing::TestWithParam<KindOfRing> {
   [[nodiscard]] static RigConfig config() {
     RigConfig of;
     of.device = with(GetParam().features);
-    of.ring_size = kEntries;
+    of.ring_size = kRunsRing;
     of.buffer_length = 512;
     return of;
   }
   /// A burst of frames, of which one is delivered by `odd`.
   [[nodiscard]] Frames receive_with(std::uint32_t at, const std::function<void()>& odd) {
-    for (std::uint32_t i = 0; i < kInBurst; ++i) {
+    for (std::uint32_t i = 0; i < kRunsBurst; ++i) {
       if (i == at) {
         odd();
       } else {
@@ -50,7 +50,7 @@ class Runs : public ::testing::TestWithParam<KindOfRing> {
   /// All frames but the odd one, and `instead` in its place.
   [[nodiscard]] static Frames all_but(std::uint32_t at, const Frames& instead = {}) {
     Frames frames;
-    for (std::uint32_t i = 0; i < kInBurst; ++i) {
+    for (std::uint32_t i = 0; i < kRunsBurst; ++i) {
       if (i == at) {
         frames.insert(frames.end(), instead.begin(), instead.end());
       } else {
@@ -73,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(EveryRing, Runs,
 
 TEST_P(Runs, ALengthThatNoBufferHasDropsThatFrameAlone) {
   std::uint64_t bad = 0;
-  for (std::uint32_t at = 0; at < kInBurst; ++at) {
+  for (std::uint32_t at = 0; at < kRunsBurst; ++at) {
     for (const std::uint32_t length : {0U, 25U, kRunRoom + 1, 0x8000'0000U + 72, 0xFFFF'FFFFU}) {
       const Frames got = receive_with(
           at, [&] { EXPECT_TRUE(rig.device.deliver(make_frame(1, 60), 0, {.used_length = length})); });
@@ -85,14 +85,14 @@ TEST_P(Runs, ALengthThatNoBufferHasDropsThatFrameAlone) {
 
 TEST_P(Runs, AFrameOfSeveralBuffersIsJoinedAndItsNeighboursAreNot) {
   const Bytes longer = make_frame(7, 2 * kRunRoom);
-  for (std::uint32_t at = 0; at < kInBurst; ++at) {
+  for (std::uint32_t at = 0; at < kRunsBurst; ++at) {
     const Frames got = receive_with(at, [&] { EXPECT_TRUE(rig.device.deliver(longer)); });
     ASSERT_EQ(got, all_but(at, {longer})) << at;
   }
 }
 
 TEST_P(Runs, AFrameOfNoBuffersIsDroppedAlone) {
-  for (std::uint32_t at = 0; at < kInBurst; ++at) {
+  for (std::uint32_t at = 0; at < kRunsBurst; ++at) {
     const Frames got =
         receive_with(at, [&] { EXPECT_TRUE(rig.device.deliver(make_frame(1, 60), 0, {.num_buffers = 0})); });
     ASSERT_EQ(got, all_but(at)) << at;
@@ -158,10 +158,11 @@ std::vector<OddPacket> odd_packets() {
 TEST_P(Runs, APacketThatIsNotPlainIsFoundAmongPlainOnes) {
   std::uint64_t rejected = 0;
   for (const OddPacket& odd : odd_packets()) {
-    for (std::uint32_t at = 0; at < kInBurst; ++at) {
-      std::array<Packet*, kInBurst> burst{};
-      for (std::uint32_t i = 0; i < kInBurst; ++i) burst[i] = i == at ? odd.make(rig) : rig.packet(frame(i));
-      ASSERT_EQ(rig.port->tx(0).burst(burst), kInBurst) << odd.name << " at " << at;
+    for (std::uint32_t at = 0; at < kRunsBurst; ++at) {
+      std::array<Packet*, kRunsBurst> burst{};
+      for (std::uint32_t i = 0; i < kRunsBurst; ++i)
+        burst[i] = i == at ? odd.make(rig) : rig.packet(frame(i));
+      ASSERT_EQ(rig.port->tx(0).burst(burst), kRunsBurst) << odd.name << " at " << at;
       ASSERT_EQ(rig.sent(), all_but(at, odd.sent)) << odd.name << " at " << at;
       if (odd.sent.empty()) ++rejected;
       ASSERT_EQ(rig.port->tx_stats(0).rejected, rejected) << odd.name << " at " << at;
