@@ -58,7 +58,8 @@ class RxQueue final
 
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
-        refill_threshold_(std::clamp<std::uint16_t>(this->fill_ / 8, 1, 128)) {}
+        refill_threshold_(std::clamp<std::uint16_t>(this->fill_ / 8, 1, 128)),
+        enough_(std::max(this->fill_, std::min(this->ring_.size(), kEnough))) {}
   ~RxQueue() override { give_back(); }
 
   /// Each is a single buffer whose `next` nobody has set: it must not be followed.
@@ -70,6 +71,7 @@ class RxQueue final
     const std::uint16_t posted =
         give<NarrowRuns>(this->fill_, [this](auto out) { return this->cache_->get(out); });
     borrowed_ = posted;
+    joining_ = out_of_step();
     if (posted < this->fill_) refill_short_.add(1);
     this->ring_.publish();
   }
@@ -122,6 +124,9 @@ class RxQueue final
  private:
   using Base = typename RxQueue::Queue;
   static constexpr std::size_t kMostSurplus = 64;  ///< that one refill gives back
+  /// In rings that have as many entries: with fewer packets between RX and TX ring each side waits for the
+  /// lines of the other at every handing over.
+  static constexpr std::uint16_t kEnough = 256;
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
@@ -131,8 +136,7 @@ class RxQueue final
   /// Whether a batch of packets is missing, and there may be some: what is missing may wait in the TX ring,
   /// and only a ring that runs low takes more of the pool.
   [[nodiscard]] bool can_refill() const noexcept {
-    return missing() >= refill_threshold_ &&
-           (this->cache_->reusable() != 0 || this->ring_.held() <= this->fill_ / 2);
+    return missing() >= refill_threshold_ && (this->cache_->reusable() != 0 || runs_low(this->ring_.held()));
   }
 
   /// Apart from burst(), so that a poll which finds nothing, as most do where the device is the limit, is
@@ -299,30 +303,46 @@ class RxQueue final
   }
 
   /// Gives the device packets. Those that a TX queue of this lcore recycled come first, in their order: so
-  /// buffers keep their place in the ring, and what is in circulation stays what it was.
+  /// buffers keep their place in the ring.
   template <class Runs>
   void refill() noexcept {
     const std::uint16_t held = this->ring_.held();
-    if (borrowed_ > this->fill_ && held > this->fill_ / 2) [[unlikely]]
+    if (borrowed_ > enough_ && held > this->fill_ / 2) [[unlikely]]
       give_surplus_back();
     const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
-    if (held + posted <= this->fill_ / 2) {
-      const std::uint16_t borrowed =
-          give<Runs>(wanted - posted, [this](auto out) { return this->cache_->get(out); });
-      borrowed_ = std::min(borrowed_ + borrowed, 2U * this->fill_);
-      posted += borrowed;
-      if (posted < wanted) [[unlikely]]
-        refill_short_.add(1);
-    }
+    came_back_ += posted;
+    if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted);
     if (posted != 0) this->ring_.publish();
   }
-  /// A time of shortage has left more packets in circulation than the ring holds: they take turns, and none
+  /// Whether a ring that holds so many asks the pool for more: half full, until enough go round, and where
+  /// packets do not come back. Otherwise once it is as good as empty: it gets low as well while both sides
+  /// are behind by turns, and more than enough would have to be described again and again.
+  [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
+    if (borrowed_ < enough_ || came_back_ < this->fill_ / 8U) return held <= this->fill_ / 2U || joining_;
+    return held <= this->fill_ / 16U;
+  }
+  /// In order, those that go round come to another place each time, unless their number divides the ring's.
+  [[nodiscard]] bool out_of_step() const noexcept {
+    return F.in_order && borrowed_ != 0 && borrowed_ < enough_ && this->ring_.size() % borrowed_ != 0;
+  }
+  template <class Runs>
+  std::uint16_t borrow(std::uint32_t wanted) noexcept {
+    const std::uint32_t most = borrowed_ < enough_ ? std::min(wanted, enough_ - borrowed_) : wanted;
+    const std::uint16_t posted = give<Runs>(most, [this](auto out) { return this->cache_->get(out); });
+    borrowed_ = std::min(borrowed_ + posted, 2U * enough_);
+    came_back_ = 0;
+    joining_ = posted == most && out_of_step();
+    if (posted < most) [[unlikely]]
+      refill_short_.add(1);
+    return posted;
+  }
+  /// A time of shortage has left more packets in circulation than are enough: they take turns, and none
   /// comes back to the place that it had. Those that the application kept for itself are not told apart; at
   /// worst they cost another trip to the pool.
   void give_surplus_back() noexcept {
     std::array<Packet*, kMostSurplus> surplus;
-    const auto most = std::min<std::size_t>(borrowed_ - this->fill_, surplus.size());
+    const auto most = std::min<std::size_t>(borrowed_ - enough_, surplus.size());
     const std::size_t got = this->cache_->reuse(std::span(surplus).first(most));
     this->cache_->put(std::span(surplus).first(got));
     borrowed_ -= static_cast<std::uint32_t>(got);
@@ -342,9 +362,12 @@ class RxQueue final
   }
 
   std::uint16_t refill_threshold_;
+  std::uint32_t enough_;                  ///< packets that are to go round, with a descriptor each
   std::uint32_t shortest_ = 0x7FFF'FFFF;  ///< of the lengths that were ever offered
   OpenFrame open_;
-  std::uint32_t borrowed_ = 0;  ///< packets that this queue has brought into circulation, as far as it knows
+  std::uint32_t borrowed_ = 0;   ///< packets that this queue has brought into circulation, as far as it knows
+  std::uint32_t came_back_ = 0;  ///< packets that were recycled since this queue last borrowed; it may wrap
+  bool joining_ = false;         ///< borrows until they are in step
   Counter packets_;
   Counter bytes_;
   Counter bad_lengths_;
