@@ -312,7 +312,7 @@ class RxQueue final
     const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
     came_back_ += posted;
-    if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted);
+    if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
   /// Whether a ring that holds so many asks the pool for more: half full, until enough go round, and where
@@ -320,15 +320,18 @@ class RxQueue final
   /// are behind by turns, and more than enough would have to be described again and again.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
     if (borrowed_ < enough_ || came_back_ < this->fill_ / 8U) return held <= this->fill_ / 2U || joining_;
-    return held <= this->fill_ / 16U;
+    return is_starved(held);
   }
+  [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= this->fill_ / 16U; }
   /// In order, those that go round come to another place each time, unless their number divides the ring's.
   [[nodiscard]] bool out_of_step() const noexcept {
     return F.in_order && borrowed_ != 0 && borrowed_ < enough_ && this->ring_.size() % borrowed_ != 0;
   }
+  /// Takes packets of the pool: as many as are enough to go round, but a starved ring all that it wants.
   template <class Runs>
-  std::uint16_t borrow(std::uint32_t wanted) noexcept {
-    const std::uint32_t most = borrowed_ < enough_ ? std::min(wanted, enough_ - borrowed_) : wanted;
+  std::uint16_t borrow(std::uint32_t wanted, bool starved) noexcept {
+    const std::uint32_t most =
+        borrowed_ < enough_ && !starved ? std::min(wanted, enough_ - borrowed_) : wanted;
     const std::uint16_t posted = give<Runs>(most, [this](auto out) { return this->cache_->get(out); });
     borrowed_ = std::min(borrowed_ + posted, 2U * enough_);
     came_back_ = 0;
