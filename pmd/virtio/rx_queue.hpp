@@ -315,12 +315,12 @@ class RxQueue final
     if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
-  /// Whether a ring that holds so many asks the pool for more: half full, until enough go round, and where
-  /// packets do not come back. Otherwise once it is as good as empty: it gets low as well while both sides
-  /// are behind by turns, and more than enough would have to be described again and again.
+  /// Whether a ring that holds so many asks the pool for more: half full. One that is to hold fewer than are
+  /// enough gets low as well while both sides are behind by turns, and more than enough would have to be
+  /// described again and again: once they go round and come back, it waits until it is three quarters empty.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
-    if (borrowed_ < enough_ || came_back_ < this->fill_ / 8U) return held <= this->fill_ / 2U || joining_;
-    return is_starved(held);
+    const bool waits = enough_ > this->fill_ && borrowed_ >= enough_ && came_back_ >= this->fill_ / 8U;
+    return held <= (waits ? this->fill_ / 4U : this->fill_ / 2U) || (joining_ && borrowed_ < enough_);
   }
   [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= this->fill_ / 16U; }
   /// In order, those that go round come to another place each time, unless their number divides the ring's.
