@@ -145,8 +145,7 @@ CommandResult show_device(Session& session, std::string_view what, const std::ve
 CommandResult show(Session& session, const Words& line) {
   constexpr std::string_view kUsage =
       "show fwd stats all, show port stats|info N|all, show port xstats|flow_ctrl N|all, show port regs "
-      "N|all [changed], or show "
-      "config fwd\n";
+      "N|all [changed], or show config fwd\n";
   Words words = line;
   if (words.size() == 3 && words[1] == "config" && words[2] == "fwd") return show_config(session);
   if (words.size() == 4 && words[1] == "fwd" && words[2] == "stats" && words[3] == "all")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares two virtio drivers on one vhost-user back end: A B A B ..., each pinned, each on its own connection.
 
-Both are started afresh for every --pairs-per-start pairs; in between, whoever is not measured is stopped. Prints, for each path: both rates, their ratio with its spread, A against itself (what is noise), each driver's own busy
+Both are started afresh for every --pairs-per-start pairs; in between, whoever is not measured is stopped.
+Prints, for each path: both rates, their ratio with its spread, A against itself (what is noise), each driver's own busy
 time, and the time that a cache line takes between the CPUs. Pairs in which that time changed are left out.
 
     bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --pairs 10 --json out.json --svg out.svg

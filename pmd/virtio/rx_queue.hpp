@@ -320,7 +320,7 @@ class RxQueue final
   /// described again and again: once they go round and come back, it waits until it is three quarters empty.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
     const bool waits = enough_ > this->fill_ && borrowed_ >= enough_ && came_back_ >= this->fill_ / 8U;
-    return held <= (waits ? this->fill_ / 4U : this->fill_ / 2U) || (joining_ && borrowed_ < enough_);
+    return held <= (waits ? this->fill_ / 4U : this->fill_ / 2U) || joining_;
   }
   [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= this->fill_ / 16U; }
   /// In order, those that go round come to another place each time, unless their number divides the ring's.
