@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "base/cpu.hpp"
 #include "pmd/port.hpp"
@@ -59,7 +61,7 @@ class RxQueue final
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
         refill_threshold_(std::clamp<std::uint16_t>(this->fill_ / 8, 1, 128)),
-        enough_(std::max(this->fill_, std::min(this->ring_.size(), kEnough))) {}
+        enough_(enough()) {}
   ~RxQueue() override { give_back(); }
 
   /// Each is a single buffer whose `next` nobody has set: it must not be followed.
@@ -131,6 +133,11 @@ class RxQueue final
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
 
+  /// In order they go round in step only if their number divides the ring's: both are powers of two.
+  [[nodiscard]] std::uint16_t enough() const noexcept {
+    const std::uint16_t most = std::max(this->fill_, std::min(this->ring_.size(), kEnough));
+    return F.in_order ? std::bit_ceil(most) : most;
+  }
   /// Packets that the device could hold in addition.
   [[nodiscard]] std::uint32_t missing() const noexcept { return this->fill_ - this->ring_.held(); }
   /// Whether a batch of packets is missing, and there may be some: what is missing may wait in the TX ring,
@@ -151,6 +158,9 @@ class RxQueue final
       prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted());
     }
   };
+  /// A split ring in order is not written where a packet comes to a descriptor that names it already.
+  static constexpr bool kCountsRounds = F.in_order && !F.packed;
+  static constexpr std::uint32_t kRounds = 8;  ///< of the ring, from one count to the next
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
   /// to write.
   static constexpr bool kLookAhead = !F.packed;
@@ -307,11 +317,15 @@ class RxQueue final
   template <class Runs>
   void refill() noexcept {
     const std::uint16_t held = this->ring_.held();
-    if (borrowed_ > enough_ && held > this->fill_ / 2) [[unlikely]]
+    if (borrowed_ > enough_ && !runs_low(held)) [[unlikely]]
       give_surplus_back();
     const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
     came_back_ += posted;
+    if constexpr (kCountsRounds) {
+      if ((came_back_ & (kRounds * this->ring_.size() - 1U)) < posted) [[unlikely]]
+        count_round();
+    }
     if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
@@ -319,8 +333,16 @@ class RxQueue final
   /// enough gets low as well while both sides are behind by turns, and more than enough would have to be
   /// described again and again: once they go round and come back, it waits until it is three quarters empty.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
-    const bool waits = enough_ > this->fill_ && borrowed_ >= enough_ && came_back_ >= this->fill_ / 8U;
+    const bool waits = borrowed_ >= enough_ && came_back_ >= this->fill_ / 8U;
     return held <= (waits ? this->fill_ / 4U : this->fill_ / 2U) || joining_;
+  }
+  /// Those that an application keeps or drops, and those of a burst that found no room, are gone without a
+  /// word. So now and then it is seen how many go round; where that changes nothing is to be learned.
+  [[gnu::cold]] [[gnu::noinline]] void count_round() noexcept {
+    const std::uint16_t round = this->ring_.round();
+    if (std::exchange(round_, round) != round || round == 0) return;
+    borrowed_ = round;
+    joining_ = out_of_step();
   }
   [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= this->fill_ / 16U; }
   /// In order, those that go round come to another place each time, unless their number divides the ring's.
@@ -371,6 +393,7 @@ class RxQueue final
   std::uint32_t borrowed_ = 0;   ///< packets that this queue has brought into circulation, as far as it knows
   std::uint32_t came_back_ = 0;  ///< packets that were recycled since this queue last borrowed; it may wrap
   bool joining_ = false;         ///< borrows until they are in step
+  std::uint16_t round_ = 0;      ///< what they were counted as
   Counter packets_;
   Counter bytes_;
   Counter bad_lengths_;

@@ -150,6 +150,10 @@ class SplitRing {
     table_.offer(to.index++, id);
     end(to);
   }
+  /// How many buffers go round, as far as the one that was offered last can tell: SplitTable::round().
+  [[nodiscard]] std::uint16_t round() const noexcept requires(F.in_order && !F.chains) {
+    return table_.round(ring_slot(static_cast<std::uint16_t>(next_descriptor_ - 1), book_.mask()));
+  }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
   /// of the index.
   void publish() noexcept { store_release(avail_->index, avail_index_); }

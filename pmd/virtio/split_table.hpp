@@ -62,6 +62,15 @@ class SplitTable {
                         static_cast<std::uint16_t>(rest >> kFlagsShift),
                         static_cast<std::uint16_t>(rest >> kNextShift)};
   }
+  /// In order: the distance back from a descriptor to the one that names the same packet. 0: there is none,
+  /// the packet is new here, or as many go round as the ring has entries, or more. Looks at the whole table.
+  [[nodiscard]] [[gnu::noinline]] std::uint16_t round(std::uint16_t id) const noexcept
+      requires(F.in_order && !F.chains) {
+    for (std::uint16_t back = 1; back <= mask_; ++back) {
+      if (names(ring_slot(static_cast<std::uint16_t>(id - back), mask_), keys_[id])) return back;
+    }
+    return 0;
+  }
   /// Has the lines of 8 descriptors on their way that are written soon.
   void fetch_run(std::uint32_t first) const noexcept {
     constexpr unsigned kOfLine = kCacheLine / sizeof(Descriptor);
