@@ -138,21 +138,6 @@ class RingBook {
   [[nodiscard]] bool is_run(std::uint32_t first) const noexcept {
     return first + std::uint64_t{kCount} <= size();
   }
-  /// The first of `kCount` free ids in a row, near where ids were free last; size(): none was found.
-  template <std::uint16_t kCount>
-  [[nodiscard]] std::uint32_t free_run() noexcept {
-    constexpr unsigned kTries = 4;
-    for (unsigned i = 0; i < kTries && is_run<kCount>(0); ++i) {
-      const std::uint16_t first =
-          ring_slot(static_cast<std::uint16_t>(cursor_ + kCount - 1), mask_) / kCount * kCount;
-      cursor_ = static_cast<std::uint16_t>(first + kCount);
-      if (std::all_of(packets_ + first, packets_ + first + kCount,
-                      [](const Packet* held) { return held == nullptr; }))
-        return first;
-    }
-    return size();
-  }
-
   /// `packet` is the device's from now on, as a buffer of one descriptor.
   void enter(std::uint16_t id, Packet* packet) noexcept {
     packets_[id] = packet;
@@ -182,6 +167,20 @@ class RingBook {
       return false;
     count_entered(kCount);
     return true;
+  }
+
+  /// enter_run() under free ids in a row near where ids were free last. The first of them; size(): none were
+  /// found, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] std::uint32_t enter_free_run(Packet* const* packets) noexcept {
+    constexpr unsigned kTries = 4;
+    for (unsigned i = 0; i < kTries; ++i) {
+      const std::uint32_t first =
+          ring_slot(static_cast<std::uint16_t>(cursor_ + kCount - 1), mask_) / kCount * std::uint32_t{kCount};
+      cursor_ = static_cast<std::uint16_t>(first + kCount);
+      if (enter_run<Runs, kCount>(first, packets)) return first;
+    }
+    return size();
   }
 
   /// The packet behind an id that the device wrote, which is the caller's again; nullptr if it may not name

@@ -63,22 +63,27 @@ class SplitRing {
   /// name already. The device sees them after publish().
   template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    const auto describe = [this, &extent_of](std::uint16_t id, Packet* packet) {
-      const auto key = reinterpret_cast<std::uintptr_t>(packet);
-      if (table_.names(id, key)) [[likely]]
-        return;
-      const Extent extent = extent_of(*packet);
-      table_.describe(id, key, to_u64(extent.address), SplitTable<F>::rest(extent.length, kDescWrite, 0));
-    };
     Offering to = offering();
     while (!packets.empty()) {
       const std::size_t some = std::min<std::size_t>(packets.size(), Book::kRun);
       const auto* const keys = reinterpret_cast<const RunWord*>(packets.data());
-      const auto describe_one = [&packets, &describe](std::uint16_t id, std::size_t i) {
-        describe(id, packets[i]);
+      const auto describe_run = [this, packets, keys, &extent_of](std::uint32_t first) {
+        PostingRun<Packet, Book::kRun> run;
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < Book::kRun; ++i) run.describe(i, extent_of(*packets[i]));
+        table_.template describe_run<Runs, Book::kRun>(first, keys, run.addresses.data(), run.lengths.data(),
+                                                       kDescWrite);
       };
-      if (some < Book::kRun || !post_run<Runs>(to, packets.data(), {keys, nullptr}, describe_one)) {
-        for (std::size_t i = 0; i < some; ++i) post_one(to, packets[i], keys[i], i, describe_one);
+      if (some < Book::kRun || !post_run<Runs>(to, packets.data(), {keys, nullptr}, describe_run)) {
+        for (std::size_t i = 0; i < some; ++i) {
+          post_one(to, packets[i], keys[i],
+                   [this, key = keys[i], packet = packets[i], &extent_of](std::uint16_t id) {
+                     if (table_.names(id, key)) return;
+                     const Extent extent = extent_of(*packet);
+                     table_.describe(id, key, to_u64(extent.address),
+                                     SplitTable<F>::rest(extent.length, kDescWrite, 0));
+                   });
+        }
       }
       packets = packets.subspan(some);
     }
@@ -92,29 +97,27 @@ class SplitRing {
     Offering to = offering();
     std::uint16_t posted = 0;
     PostingRun<Packet, Book::kRun> run;
-    const auto describe = [this](std::uint16_t id, std::uint64_t address, std::uint64_t length) {
-      if (!table_.names(id, address, length)) [[unlikely]]
-        table_.describe(id, address, address, length);
-    };
-    const auto describe_one = [&run, &describe](std::uint16_t id, std::size_t i) {
-      describe(id, run.addresses[i], run.lengths[i]);
-    };
     const auto* const keys = run.addresses.data();
+    const auto describe_run = [this, &run, keys](std::uint32_t first) {
+      table_.template describe_run<Runs, Book::kRun>(first, keys, keys, run.lengths.data(), 0);
+    };
+    const auto post_single = [this, &to](const Posting<Packet>& buffer) {
+      const std::uint64_t address = to_u64(buffer.extent.address);
+      post_one(to, buffer.packet, address, [this, address, length = buffer.extent.length](std::uint16_t id) {
+        if (!table_.names(id, address, length)) table_.describe(id, address, address, length);
+      });
+    };
     while (posted < most) {
       if (most - posted >= Book::kRun && list.run(run)) [[likely]] {
-        if (!post_run<Runs>(to, run.packets, {keys, run.lengths.data()}, describe_one)) [[unlikely]] {
-          for (std::size_t i = 0; i < Book::kRun; ++i) post_one(to, run.packets[i], keys[i], i, describe_one);
+        if (!post_run<Runs>(to, run.packets, {keys, run.lengths.data()}, describe_run)) [[unlikely]] {
+          for (std::size_t i = 0; i < Book::kRun; ++i) post_single(run.at(i));
         }
         posted = static_cast<std::uint16_t>(posted + Book::kRun);
         continue;
       }
       Posting<Packet> buffer;
       if (!list.one(buffer)) break;
-      const std::uint64_t address = to_u64(buffer.extent.address);
-      const std::uint32_t length = buffer.extent.length;
-      post_one(to, buffer.packet, address, 0, [&describe, address, length](std::uint16_t id, std::size_t) {
-        describe(id, address, length);
-      });
+      post_single(buffer);
       ++posted;
     }
     end(to);
@@ -255,20 +258,22 @@ class SplitRing {
   };
   /// kRun buffers under neighbouring ids: those that they had last, so that nothing of the ring is written,
   /// or others, which are described anew. False: there are none, and nothing was done.
-  template <class Runs, class DescribeOne>
+  template <class Runs, class DescribeRun>
   [[nodiscard]] bool post_run(Offering& to, Packet* const* packets, Wanted wanted,
-                              DescribeOne describe_one) noexcept {
+                              DescribeRun describe_run) noexcept {
     std::uint32_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hints_.of(wanted.keys[0]);
     if (!to.book.template is_run<Book::kRun>(first) ||
         !table_.template names_run<Runs, Book::kRun>(first, wanted.keys, wanted.rests) ||
         !to.book.template enter_run<Runs, Book::kRun>(first, packets)) [[unlikely]] {
-      if constexpr (!F.in_order) first = to.book.template free_run<Book::kRun>();
-      if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
-      for (std::uint16_t i = 0; i < Book::kRun; ++i) {
-        const auto id = static_cast<std::uint16_t>(first + i);
-        describe_one(id, i);
-        if constexpr (!F.in_order) hints_.of(wanted.keys[i]) = id;
+      if constexpr (F.in_order) {
+        if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
+      } else {
+        first = to.book.template enter_free_run<Runs, Book::kRun>(packets);
+        if (first == to.book.size()) return false;
+        for (std::uint32_t i = 0; i < Book::kRun; ++i)
+          hints_.of(wanted.keys[i]) = static_cast<std::uint16_t>(first + i);
       }
+      describe_run(first);
       table_.fetch_run(first + kAhead);
     }
     table_.offer_run(to.index, static_cast<std::uint16_t>(first));
@@ -276,12 +281,12 @@ class SplitRing {
     if constexpr (F.in_order) to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
     return true;
   }
-  template <class DescribeOne>
-  void post_one(Offering& to, Packet* packet, std::uint64_t key, std::size_t i,
-                const DescribeOne& describe_one) noexcept {
+  /// A buffer under an id for its key; `describe` says what the id's descriptor is to say.
+  template <class Describe>
+  void post_one(Offering& to, Packet* packet, std::uint64_t key, const Describe& describe) noexcept {
     const std::uint16_t id = id_for(to, key);
     to.book.enter(id, packet);
-    describe_one(id, i);
+    describe(id);
     table_.offer(to.index++, id);
   }
 
@@ -396,7 +401,11 @@ class SplitRing {
             sink(run[i], kReadsEntries ? lengths[i] : 0, std::uint16_t{1});
         }
       } else {
-        for (; some != 0; --some) take_one(at, used, sink);
+        do {
+          take_one(at, used, sink);
+          --some;
+        } while (some != 0 && !begins_run(at));
+        left = static_cast<std::uint16_t>(left + some);
       }
     }
     book_ = at.book;
@@ -406,6 +415,13 @@ class SplitRing {
     if (at.bad != 0) [[unlikely]]
       bad_completions_.add(at.bad);
     return static_cast<std::uint16_t>(count - at.bad);
+  }
+  /// Whether the next completion seems to be the first of a run, and is not inside of one.
+  [[nodiscard]] bool begins_run(const Taking& at) const noexcept {
+    if constexpr (F.in_order) return false;
+    const std::uint32_t id = likely_id(at.index);
+    return likely_id(static_cast<std::uint16_t>(at.index - 1)) + 1 != id &&
+           likely_id(static_cast<std::uint16_t>(at.index + 1)) == id + 1;
   }
   /// kRun completions of neighbouring buffers of one descriptor, which nearly all are. False: they are not,
   /// and nothing was done.

@@ -62,6 +62,19 @@ class SplitTable {
                         static_cast<std::uint16_t>(rest >> kFlagsShift),
                         static_cast<std::uint16_t>(rest >> kNextShift)};
   }
+  /// describe() of `kCount` neighbours with the same flags.
+  template <class Runs, std::uint16_t kCount>
+  void describe_run(std::uint32_t first, const RunWord* keys, const RunWord* addresses,
+                    const RunWord* lengths, std::uint16_t flags) noexcept {
+    const std::uint64_t same = rest(0, flags, 0);
+    std::copy_n(keys, kCount, &keys_[first]);
+    if constexpr (kKeepsRests)
+      std::transform(lengths, lengths + kCount, &rests_[first],
+                     [same](RunWord length) { return length | same; });
+    Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(descriptors_ + first), addresses, lengths,
+                                       same, 0);
+  }
+
   /// In order: the distance back from a descriptor to the one that names the same packet. 0: there is none,
   /// the packet is new here, or as many go round as the ring has entries, or more. Looks at the whole table.
   [[nodiscard]] [[gnu::noinline]] std::uint16_t round(std::uint16_t id) const noexcept
