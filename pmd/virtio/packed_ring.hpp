@@ -59,7 +59,7 @@ class PackedRing {
   /// packet's buffer lies. The device sees them after publish().
   template <class Runs, class ExtentOf>
   void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
-    Listed<ExtentOf> list{packets.data(), extent_of};
+    Listed<Packet, ExtentOf> list{packets.data(), extent_of};
     (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, list);
   }
   /// Buffers of one descriptor for the device to read, up to `most` (at most free()), from the front of a
@@ -158,6 +158,8 @@ class PackedRing {
   /// one.
   static constexpr std::uint16_t kLine = kCacheLine / sizeof(PackedDescriptor);
   static constexpr std::uint16_t kTwoLines = 2 * kLine;
+  /// Lines are fetched so far ahead: the next burst's, as a rule.
+  static constexpr std::uint16_t kAhead = 32;
   /// RX in order: an id is the slot of the buffer's first descriptor, and what it offered may be asked for.
   static constexpr bool kKeepsLengths = F.in_order && !F.chains;
   static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
@@ -199,26 +201,6 @@ class PackedRing {
     std::uint16_t left = 0;    ///< not taken yet
   };
 
-  /// Packets that are all to be offered, for post_all().
-  template <class ExtentOf>
-  struct Listed {
-    Packet* const* at;
-    ExtentOf& extent_of;
-
-    template <std::uint16_t kCount>
-    [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
-      run.packets = at;
-#pragma GCC unroll 8
-      for (std::size_t i = 0; i < kCount; ++i) run.describe(i, extent_of(*at[i]));
-      at += kCount;
-      return true;
-    }
-    [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
-      Packet* const packet = *at++;
-      buffer = {packet, extent_of(*packet)};
-      return true;
-    }
-  };
   template <class Runs, class List>
   std::uint16_t post_all(std::uint16_t most, std::uint16_t flags, List& list) noexcept {
     Book book = book_;
@@ -272,8 +254,17 @@ class PackedRing {
     }
     Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
                                        run.lengths.data(), tail, std::uint64_t{1} << kIdShift);
+    fetch_ahead<kCount>(book, writer);
     writer.advance(kCount, book.mask());
     return true;
+  }
+  /// Has lines on their way that are written soon, unless the device still holds their buffers. In a small
+  /// ring both sides are so close to each other that it would take them from the device.
+  template <std::uint16_t kCount>
+  static void fetch_ahead(const Book& book, const Writer& writer) noexcept {
+    const std::uint16_t ahead = ring_slot(static_cast<std::uint16_t>(writer.index + kAhead), book.mask());
+    if (book.size() < 16 * kAhead || !book.is_free(static_cast<std::uint16_t>(ahead + kCount - 1))) return;
+    for (unsigned i = 0; i < kCount; i += kLine) prefetch_write(writer.ring + ahead + i);
   }
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {

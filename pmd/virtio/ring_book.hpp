@@ -52,6 +52,27 @@ struct PostingRun {
   }
 };
 
+/// Packets that are all to be offered, as a list of post(). `ExtentOf` says where a packet's buffer lies.
+template <class Packet, class ExtentOf>
+struct Listed {
+  Packet* const* at;
+  ExtentOf& extent_of;
+
+  template <std::uint16_t kCount>
+  [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
+    run.packets = at;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kCount; ++i) run.describe(i, extent_of(*at[i]));
+    at += kCount;
+    return true;
+  }
+  [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
+    Packet* const packet = *at++;
+    buffer = {packet, extent_of(*packet)};
+    return true;
+  }
+};
+
 /// What harvest() returns when the device has broken the ring's rules so that it cannot be followed.
 inline constexpr std::uint16_t kBroken = 0xFFFF;
 

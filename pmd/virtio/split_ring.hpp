@@ -25,9 +25,8 @@
 namespace spinring::pmd::virtio {
 
 /// A split virtqueue (virtio 1.2, 2.7), driver's side: descriptors, available ring, used ring. Holds every
-/// barrier of the queue, in pairs with the device's. It does not write what has not changed (SplitTable), and
-/// so gives buffers the ids that they had before, where these are free, and otherwise neighbouring ones. One
-/// lcore at a time.
+/// barrier of the queue, in pairs with the device's. It does not write what has not changed (SplitTable): so
+/// buffers get the ids that they had before, if these are free, else neighbouring ones. One lcore at a time.
 template <class Packet, RingFeatures F>
 class SplitRing {
  public:
@@ -76,13 +75,9 @@ class SplitRing {
       };
       if (some < Book::kRun || !post_run<Runs>(to, packets.data(), {keys, nullptr}, describe_run)) {
         for (std::size_t i = 0; i < some; ++i) {
-          post_one(to, packets[i], keys[i],
-                   [this, key = keys[i], packet = packets[i], &extent_of](std::uint16_t id) {
-                     if (table_.names(id, key)) return;
-                     const Extent extent = extent_of(*packet);
-                     table_.describe(id, key, to_u64(extent.address),
-                                     SplitTable<F>::rest(extent.length, kDescWrite, 0));
-                   });
+          post_one(to, packets[i], keys[i], [&, i](std::uint16_t id) {
+            if (!table_.names(id, keys[i])) table_.describe(id, keys[i], extent_of(*packets[i]), kDescWrite);
+          });
         }
       }
       packets = packets.subspan(some);
@@ -102,9 +97,9 @@ class SplitRing {
       table_.template describe_run<Runs, Book::kRun>(first, keys, keys, run.lengths.data(), 0);
     };
     const auto post_single = [this, &to](const Posting<Packet>& buffer) {
-      const std::uint64_t address = to_u64(buffer.extent.address);
-      post_one(to, buffer.packet, address, [this, address, length = buffer.extent.length](std::uint16_t id) {
-        if (!table_.names(id, address, length)) table_.describe(id, address, address, length);
+      const std::uint64_t key = to_u64(buffer.extent.address);
+      post_one(to, buffer.packet, key, [&](std::uint16_t id) {
+        if (!table_.names(id, key, buffer.extent.length)) table_.describe(id, key, buffer.extent, 0);
       });
     };
     while (posted < most) {
@@ -134,8 +129,7 @@ class SplitRing {
       const std::uint16_t next = last ? std::uint16_t{0} : next_id(to);
       if (!last) to.book.enter_member(next, &packet);
       const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
-      table_.describe(id, to_u64(pieces[i].address), to_u64(pieces[i].address),
-                      SplitTable<F>::rest(pieces[i].length, flags, next));
+      table_.describe(id, to_u64(pieces[i].address), {pieces[i].address, pieces[i].length}, flags, next);
       id = next;
     }
     table_.offer(to.index++, head);
@@ -148,8 +142,7 @@ class SplitRing {
     const std::uint16_t id = next_id(to);
     to.book.enter_chain(id, &packet, kInTable);
     const Extent table = write(id);
-    table_.describe(id, to_u64(table.address), to_u64(table.address),
-                    SplitTable<F>::rest(table.length, kDescIndirect, 0));
+    table_.describe(id, to_u64(table.address), table, kDescIndirect);
     table_.offer(to.index++, id);
     end(to);
   }
@@ -250,7 +243,6 @@ class SplitRing {
     avail_index_ = to.index;
     next_descriptor_ = to.next;
   }
-
   /// What the descriptors of a run are to say: SplitTable's keys, and with chains its rests.
   struct Wanted {
     const RunWord* keys;
@@ -306,7 +298,6 @@ class SplitRing {
     if constexpr (F.in_order) return ring_slot(to.next++, to.book.mask());
     return to.book.any_free();
   }
-
   /// The available ring names buffers in the order in which they were offered, and as many as it has entries:
   /// one that stands there twice was offered by the later entry, one that does not is older than all of them.
   /// The hints are of no further use, so they take the list; a listed descriptor is marked by what none says.
@@ -327,7 +318,6 @@ class SplitRing {
     }
     while (listed > 0) take(book_.leave(hints_.list()[--listed]));
   }
-
   /// The links are the driver's own copies: what stands in the table is the device's to read, not ours to
   /// trust.
   void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) const noexcept {
@@ -419,9 +409,10 @@ class SplitRing {
   /// Whether the next completion seems to be the first of a run, and is not inside of one.
   [[nodiscard]] bool begins_run(const Taking& at) const noexcept {
     if constexpr (F.in_order) return false;
-    const std::uint32_t id = likely_id(at.index);
-    return likely_id(static_cast<std::uint16_t>(at.index - 1)) + 1 != id &&
-           likely_id(static_cast<std::uint16_t>(at.index + 1)) == id + 1;
+    const auto id = [this, &at](int offset) {
+      return likely_id(static_cast<std::uint16_t>(at.index + offset));
+    };
+    return id(-1) + 1 != id(0) && id(0) + 1 == id(1);
   }
   /// kRun completions of neighbouring buffers of one descriptor, which nearly all are. False: they are not,
   /// and nothing was done.

@@ -33,12 +33,6 @@ class SplitTable {
         offered_(std::make_unique<std::uint16_t[]>(size)),
         mask_(static_cast<std::uint16_t>(size - 1)) {}
 
-  /// A descriptor's second half.
-  [[nodiscard]] static std::uint64_t rest(std::uint32_t length, std::uint16_t flags,
-                                          std::uint16_t next) noexcept {
-    return length | std::uint64_t{flags} << kFlagsShift | std::uint64_t{next} << kNextShift;
-  }
-
   [[nodiscard]] bool names(std::uint16_t id, std::uint64_t key) const noexcept requires(!F.chains) {
     return keys_[id] == key;
   }
@@ -55,14 +49,13 @@ class SplitTable {
     }
     return Runs::template same<kCount>(&keys_[first], keys);
   }
-  void describe(std::uint16_t id, std::uint64_t key, std::uint64_t address, std::uint64_t rest) noexcept {
+  void describe(std::uint16_t id, std::uint64_t key, const Extent& extent, std::uint16_t flags,
+                std::uint16_t next = 0) noexcept {
     keys_[id] = key;
-    if constexpr (kKeepsRests) rests_[id] = rest;
-    descriptors_[id] = {address, static_cast<std::uint32_t>(rest),
-                        static_cast<std::uint16_t>(rest >> kFlagsShift),
-                        static_cast<std::uint16_t>(rest >> kNextShift)};
+    if constexpr (kKeepsRests) rests_[id] = rest(extent.length, flags, next);
+    descriptors_[id] = {to_u64(extent.address), extent.length, flags, next};
   }
-  /// describe() of `kCount` neighbours with the same flags.
+  /// describe() of `kCount` neighbours, each the last of its chain, with the same flags.
   template <class Runs, std::uint16_t kCount>
   void describe_run(std::uint32_t first, const RunWord* keys, const RunWord* addresses,
                     const RunWord* lengths, std::uint16_t flags) noexcept {
@@ -133,6 +126,12 @@ class SplitTable {
   static constexpr unsigned kFlagsShift = 32;
   static constexpr unsigned kNextShift = 48;
   static constexpr std::uint64_t kMark = ~std::uint64_t{0};  ///< what no descriptor says
+
+  /// A descriptor's second half.
+  [[nodiscard]] static std::uint64_t rest(std::uint32_t length, std::uint16_t flags,
+                                          std::uint16_t next) noexcept {
+    return length | std::uint64_t{flags} << kFlagsShift | std::uint64_t{next} << kNextShift;
+  }
 
   Descriptor* descriptors_;
   Le16* available_;

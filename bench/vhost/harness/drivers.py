@@ -61,7 +61,7 @@ class Driver:
             mode=mode.forward or case.mode, mode_options=mode.options,
             burst=case.burst, prefix=f"vhost{socket.parent.name[-8:]}",
             simd="--force-max-simd-bitwidth=512" if case.path.packed and case.path.vectorized else "",
-            frames=frame_options(case), fill=min(case.ring // 2, 512), json=folder / "driver.json", memory=512,
+            frames=frame_options(case), fill=min(case.ring, 512), json=folder / "driver.json", memory=512,
             # Else DPDK wants buffers for the longest frame.
             scatter="--enable-scatter" if case.frame > 1518 and not buffer_of(case) else "",
             # As many large buffers as DPDK has small ones would not fit: as many as rings and caches can hold.
