@@ -329,15 +329,16 @@ class RxQueue final
     if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
-  /// Whether a ring that holds so many asks the pool for more: half full. One that is to hold fewer than are
-  /// enough gets low as well while both sides are behind by turns, and more than enough would have to be
-  /// described again and again: once they go round and come back, it waits until it is three quarters empty.
+  /// Whether a ring that holds so many asks the pool for more: half full, and three quarters empty once
+  /// enough go round and come back. For it gets low as well while both sides are behind by turns, and more
+  /// than enough would have to be described again and again.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
     const bool waits = borrowed_ >= enough_ && came_back_ >= this->fill_ / 8U;
     return held <= (waits ? this->fill_ / 4U : this->fill_ / 2U) || joining_;
   }
-  /// Those that an application keeps or drops, and those of a burst that found no room, are gone without a
-  /// word. So now and then it is seen how many go round; where that changes nothing is to be learned.
+  /// Packets that an application keeps or drops are gone without a word. So now and then it is seen how many
+  /// go round, and believed if it was so the last time: while packets are kept or dropped the number says
+  /// nothing.
   [[gnu::cold]] [[gnu::noinline]] void count_round() noexcept {
     const std::uint16_t round = this->ring_.round();
     if (std::exchange(round_, round) != round || round == 0) return;
