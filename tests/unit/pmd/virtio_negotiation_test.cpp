@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "tests/unit/pmd/virtio_rig.hpp"
 
@@ -281,6 +283,42 @@ TEST(Link, ADeviceThatRefusesTheVectorIsPolled) {
   EXPECT_EQ(rig.device.config_vector(), VIRTIO_MSI_NO_VECTOR);
   rig.device.set_link(false);
   EXPECT_FALSE(rig.port->link().up);
+}
+
+// --- which loops run ---
+
+struct Chosen {
+  std::uint64_t offered;
+  std::uint64_t not_offered;
+  Offloads offloads;
+  std::string rx;
+  std::string tx;
+};
+
+TEST(ChoiceOfPaths, FollowsWhatWasNegotiated) {
+  constexpr std::uint64_t kMergeable = feature(VIRTIO_NET_F_MRG_RXBUF);
+  constexpr std::uint64_t kPackedInOrder = feature(VIRTIO_F_RING_PACKED) | feature(VIRTIO_F_IN_ORDER);
+  constexpr std::uint64_t kChecksums = feature(VIRTIO_NET_F_CSUM) | feature(VIRTIO_NET_F_GUEST_CSUM);
+  constexpr std::uint64_t kHashes = feature(VIRTIO_NET_F_RSS) | feature(VIRTIO_NET_F_HASH_REPORT);
+  const std::vector<Chosen> rows{
+      {0, kMergeable, {}, "virtio split rx", "virtio split tx"},
+      {kMergeable, 0, {}, "virtio split rx mergeable", "virtio split tx"},
+      {kPackedInOrder, kMergeable, {}, "virtio packed rx in-order", "virtio packed tx in-order"},
+      {kChecksums, kMergeable, Offload::kRxChecksum | Offload::kTxChecksum, "virtio split rx offloads",
+       "virtio split tx offloads"},
+      {kPackedInOrder | kMergeable | kHashes, 0, Offload::kRss | Offload::kRxHash,
+       "virtio packed rx in-order mergeable offloads hash", "virtio packed tx in-order offloads hash"}};
+  for (const Chosen& row : rows) {
+    RigConfig config;
+    config.device = with(row.offered);
+    config.device.features &= ~row.not_offered;
+    config.device.max_pairs = 2;
+    config.offloads = row.offloads;
+    Rig rig(config);
+    ASSERT_NO_FATAL_FAILURE(rig.open_and_start()) << row.rx;
+    EXPECT_EQ(rig.port->rx_path(), row.rx);
+    EXPECT_EQ(rig.port->tx_path(), row.tx);
+  }
 }
 
 }  // namespace
