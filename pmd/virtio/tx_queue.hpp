@@ -93,7 +93,8 @@ class TxQueue final
   [[nodiscard]] std::uint16_t burst(Packet** packets, std::uint16_t count, More more) noexcept {
     if (this->faulted()) [[unlikely]]
       return 0;
-    if (count == 0 || this->ring_.held() >= most_done_ || this->ring_.free() < count) reclaim<Runs>();
+    const bool pressed = count == 0 || this->ring_.free() < count;
+    if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : most_done_ / 2);
     Offer offer{packets, packets + count};
     while (offer.at != offer.end) {
       post_plain<Runs>(offer);
@@ -138,9 +139,10 @@ class TxQueue final
     held_back_ = 0;
   }
 
-  /// Gives the packets that the device has sent back to their pool, in batches.
+  /// Gives the packets that the device has sent back to their pool, in batches, until fewer than `least` are
+  /// held. To look after a full batch whether there are more takes a line that the device is writing.
   template <class Runs = NarrowRuns>
-  void reclaim() noexcept {
+  void reclaim(std::uint16_t least = 1) noexcept {
     Reclaimed reclaimed{*this};
     std::uint16_t found = 0;
     do {
@@ -150,7 +152,7 @@ class TxQueue final
         this->cache_->recycle(std::span(reclaimed.single.data(), reclaimed.end));
       if (found == kBroken) [[unlikely]]
         return this->set_faulted();
-    } while (found == Base::kHarvest);
+    } while (found == Base::kHarvest && this->ring_.held() >= least);
   }
   /// What one harvest has found: packets of one segment; the others go back at once.
   struct Reclaimed {
