@@ -158,8 +158,6 @@ class PackedRing {
   /// one.
   static constexpr std::uint16_t kLine = kCacheLine / sizeof(PackedDescriptor);
   static constexpr std::uint16_t kTwoLines = 2 * kLine;
-  /// Lines are fetched so far ahead: the next burst's, as a rule.
-  static constexpr std::uint16_t kAhead = 32;
   /// RX in order: an id is the slot of the buffer's first descriptor, and what it offered may be asked for.
   static constexpr bool kKeepsLengths = F.in_order && !F.chains;
   static constexpr std::uint32_t kDoorbellWrap = 1U << 31;
@@ -262,8 +260,8 @@ class PackedRing {
   /// ring both sides are so close to each other that it would take them from the device.
   template <std::uint16_t kCount>
   static void fetch_ahead(const Book& book, const Writer& writer) noexcept {
-    const std::uint16_t ahead = ring_slot(static_cast<std::uint16_t>(writer.index + kAhead), book.mask());
-    if (book.size() < 16 * kAhead || !book.is_free(static_cast<std::uint16_t>(ahead + kCount - 1))) return;
+    const std::uint16_t ahead = ring_slot(static_cast<std::uint16_t>(writer.index + Book::kAhead), book.mask());
+    if (book.size() < 16 * Book::kAhead || !book.is_free(static_cast<std::uint16_t>(ahead + kCount - 1))) return;
     for (unsigned i = 0; i < kCount; i += kLine) prefetch_write(writer.ring + ahead + i);
   }
   /// Whether the device asks to be told of something between told_ and what is published.

@@ -109,6 +109,8 @@ class RingBook {
  public:
   /// The longest run.
   static constexpr std::uint16_t kRun = 8;
+  /// Descriptors that are written are fetched so far ahead: the next burst's, as a rule.
+  static constexpr std::uint16_t kAhead = 32;
 
   /// What a book of `size` ids is written in; outlives it.
   struct Pages {

@@ -213,8 +213,6 @@ class SplitRing {
 
  private:
   using Book = RingBook<Packet, F>;
-  /// Descriptors that are written anew are fetched so far ahead: the next burst's, as a rule.
-  static constexpr std::uint32_t kAhead = 32;
 
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {
@@ -266,7 +264,7 @@ class SplitRing {
           hints_.of(wanted.keys[i]) = static_cast<std::uint16_t>(first + i);
       }
       describe_run(first);
-      table_.fetch_run(first + kAhead);
+      table_.fetch_run(first + Book::kAhead);
     }
     table_.offer_run(to.index, static_cast<std::uint16_t>(first));
     to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
@@ -340,6 +338,7 @@ class SplitRing {
       while (at < count) {
         // Neighbours are completed together, as a rule.
         const std::uint32_t id = likely_id(static_cast<std::uint16_t>(first + at));
+        if constexpr (F.in_order) prefetch_read(&used_element(used_, static_cast<std::uint16_t>(id)));
         const std::uint32_t some = std::min<std::uint32_t>(count - at, Book::kRun);
         at += some;
         if (some == Book::kRun && book.show_run(id, show)) continue;
@@ -352,8 +351,9 @@ class SplitRing {
   }
   /// What a waiting completion names.
   [[nodiscard]] std::uint32_t likely_id(std::uint16_t index) const noexcept {
-    if constexpr (F.in_order) return index;
-    return load_relaxed(used_element(used_, ring_slot(index, book_.mask())).id);
+    const std::uint16_t slot = ring_slot(index, book_.mask());
+    if constexpr (F.in_order) return slot;
+    return load_relaxed(used_element(used_, slot).id);
   }
   /// In order: buffers that the device used with one entry.
   struct Batch {
