@@ -134,7 +134,7 @@ class WideBuffers {
     const __m512i tail = set(std::uint64_t{bytes} | std::uint64_t{flags} << 48U);
     // The payload before the descriptors that hand it over.
     __atomic_signal_fence(__ATOMIC_RELEASE);
-    for (unsigned line = 0; line < lines; ++line) {
+    for (unsigned line = lines; line-- > 0;) {
       const __m512i ids = _mm512_and_si512(_mm512_loadu_si512(chains + kOfLine * line), set(kId));
       _mm512_mask_storeu_epi64(to + kCacheLine * line, kTails, _mm512_or_si512(ids, tail));
     }
