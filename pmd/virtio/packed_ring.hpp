@@ -256,14 +256,12 @@ class PackedRing {
     writer.advance(kCount, book.mask());
     return true;
   }
-  /// Has lines on their way that are written soon, unless the device still holds their buffers. In a small
-  /// ring both sides are so close to each other that it would take them from the device.
+  /// Has lines on their way that are written soon, unless the device still holds their buffers.
   template <std::uint16_t kCount>
   static void fetch_ahead(const Book& book, const Writer& writer) noexcept {
     const std::uint16_t ahead =
         ring_slot(static_cast<std::uint16_t>(writer.index + Book::kAhead), book.mask());
-    if (book.size() < 16 * Book::kAhead || !book.is_free(static_cast<std::uint16_t>(ahead + kCount - 1)))
-      return;
+    if (!book.is_free(static_cast<std::uint16_t>(ahead + kCount - 1))) return;
     for (unsigned i = 0; i < kCount; i += kLine) prefetch_write(writer.ring + ahead + i);
   }
   /// Whether the device asks to be told of something between told_ and what is published.

@@ -110,7 +110,7 @@ class RingBook {
   /// The longest run.
   static constexpr std::uint16_t kRun = 8;
   /// Descriptors that are written are fetched so far ahead: the next burst's, as a rule.
-  static constexpr std::uint16_t kAhead = 32;
+  static constexpr std::uint16_t kAhead = 24;
 
   /// What a book of `size` ids is written in; outlives it.
   struct Pages {
