@@ -98,12 +98,13 @@ class RxQueue final
   [[nodiscard]] std::uint16_t busy_burst(Packet** out, std::uint16_t count) noexcept {
     if (this->ring_.notify_is_due()) [[unlikely]]
       this->ring_doorbell();
-    Received<Runs> frames{*this, out};
+    Received<Runs> frames(*this, out);
     while (frames.end != out + count) {
       const auto most =
           std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - frames.end), Base::kHarvest);
       const std::uint16_t found = this->ring_.template harvest<Runs>(
           most, std::conditional_t<kLookAhead, Fetch, Unseen>(), std::ref(frames));
+      if constexpr (kGathers) frames.settle();
       if (found == kBroken) [[unlikely]] {
         this->set_faulted();
         break;
@@ -164,13 +165,32 @@ class RxQueue final
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
   /// to write.
   static constexpr bool kLookAhead = !F.packed;
+  /// So what the buffers' headers say is read when all of a burst are known and their lines on their way.
+  static constexpr bool kGathers = !kLookAhead && (F.mergeable || F.header.offloads);
 
+  /// Buffers that one harvest has found.
+  struct Gathered {
+    std::array<Packet*, Base::kHarvest> packets;
+    std::array<std::uint32_t, Base::kHarvest> lengths;
+    std::size_t count = 0;
+
+    template <std::size_t kCount>
+    void add(const std::array<Packet*, kCount>& run,
+             const std::array<std::uint32_t, kCount>& of_run) noexcept {
+      std::copy(run.begin(), run.end(), &packets[count]);
+      std::copy(of_run.begin(), of_run.end(), &lengths[count]);
+      count += kCount;
+    }
+  };
   /// What a burst has found.
   template <class Runs>
   struct Received {
     RxQueue& queue;
     Packet** end;
     std::uint64_t bytes = 0;  ///< each frame's header included
+    std::conditional_t<kGathers, Gathered, Unseen> gathered;
+
+    Received(RxQueue& of, Packet** out) noexcept : queue(of), end(out) {}
 
     template <std::size_t kCount>
     void operator()(const std::array<Packet*, kCount>& run,
@@ -178,6 +198,38 @@ class RxQueue final
       if constexpr (!kLookAhead) {
         for (Packet* const packet : run) Fetch()(*packet);
       }
+      if constexpr (kGathers) {
+        gathered.add(run, lengths);
+      } else {
+        take_run(run, lengths);
+      }
+    }
+    void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
+      if constexpr (!kLookAhead) Fetch()(*packet);
+      if constexpr (kGathers) {
+        gathered.add(std::array{packet}, std::array{length});
+      } else {
+        take(packet, length);
+      }
+    }
+    /// Makes frames of what was gathered.
+    void settle() noexcept requires kGathers {
+      std::array<Packet*, 8> run;
+      std::array<std::uint32_t, run.size()> lengths;
+      std::size_t at = 0;
+      for (; at + run.size() <= gathered.count; at += run.size()) {
+        std::copy_n(&gathered.packets[at], run.size(), run.begin());
+        std::copy_n(&gathered.lengths[at], run.size(), lengths.begin());
+        take_run(run, lengths);
+      }
+      for (; at < gathered.count; ++at) take(gathered.packets[at], gathered.lengths[at]);
+      gathered.count = 0;
+    }
+
+   private:
+    template <std::size_t kCount>
+    void take_run(const std::array<Packet*, kCount>& run,
+                  const std::array<std::uint32_t, kCount>& lengths) noexcept {
       std::size_t next = 0;
       if (!queue.is_open() && queue.template accept_run<Runs>(run, lengths)) [[likely]] {
 #pragma GCC unroll 8
@@ -189,12 +241,6 @@ class RxQueue final
       }
       for (; next < kCount; ++next) [[unlikely]] take(run[next], lengths[next]);
     }
-    void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
-      if constexpr (!kLookAhead) Fetch()(*packet);
-      take(packet, length);
-    }
-
-   private:
     void take(Packet* packet, std::uint32_t length) noexcept {
       Packet* const frame = queue.take(packet, length);
       add(frame, F.mergeable && frame != nullptr ? Packets::frame_length(*frame) + kHeaderBytes : length);
