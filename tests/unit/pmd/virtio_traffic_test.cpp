@@ -185,6 +185,23 @@ TEST_P(Traffic, TransmitCompletionsMayComeInAnyOrder) {
   EXPECT_EQ(rig.port->tx_stats(0).packets, 400U);
 }
 
+// To look for more takes a line that the device is about to write.
+TEST_P(Traffic, ABurstTakesBackOneBatchOfWhatWasSentAndOneWithoutPacketsAll) {
+  Rig rig(config(256));
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  std::vector<Packet*> packets;
+  for (std::uint32_t i = 0; i < 128; ++i) packets.push_back(rig.packet(make_frame(i, 60)));
+  const std::size_t before = rig.cache->reusable();
+  const std::array<std::size_t, 4> taken_back{0, 0, 0, 64};
+  for (std::size_t i = 0; i < taken_back.size(); ++i) {
+    ASSERT_EQ(rig.port->tx(0).burst(std::span(packets).subspan(32 * i, 32)), 32);
+    ASSERT_EQ(rig.device.collect().size(), 32U);
+    EXPECT_EQ(rig.cache->reusable() - before, taken_back[i]) << i;
+  }
+  EXPECT_EQ(rig.port->tx(0).burst({}), 0);
+  EXPECT_EQ(rig.cache->reusable() - before, packets.size());
+}
+
 TEST_P(Traffic, LoopsTheSamePacketsForwardAndBack) {
   Rig rig(config(32));
   ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
