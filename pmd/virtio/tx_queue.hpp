@@ -58,7 +58,9 @@ class TxQueue final
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         batch_(std::clamp<std::uint16_t>(this->ring_.size() / 8, 1, kMostHeldBack)),
-        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)) {}
+        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)),
+        least_left_(most_done_ == kMostDone ? std::uint16_t{1} : static_cast<std::uint16_t>(most_done_ / 2)) {
+  }
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -94,7 +96,7 @@ class TxQueue final
     if (this->faulted()) [[unlikely]]
       return 0;
     const bool pressed = count == 0 || this->ring_.free() < count;
-    if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : most_done_ / 2);
+    if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : least_left_);
     Offer offer{packets, packets + count};
     while (offer.at != offer.end) {
       post_plain<Runs>(offer);
@@ -336,6 +338,8 @@ class TxQueue final
   Iova empty_header_;
   std::uint16_t batch_;          ///< packets that are published together while there are more to come
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
+  std::uint16_t least_left_;     ///< until fewer are left; in large rings all, so that RX queues that share a
+                                 ///< cache get theirs in the same order each time
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
