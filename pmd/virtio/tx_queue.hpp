@@ -338,8 +338,7 @@ class TxQueue final
   Iova empty_header_;
   std::uint16_t batch_;          ///< packets that are published together while there are more to come
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
-  std::uint16_t least_left_;     ///< until fewer are left; in large rings all, so that RX queues that share a
-                                 ///< cache get theirs in the same order each time
+  std::uint16_t least_left_;     ///< until fewer are left; in large rings all, where less made nothing faster
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
