@@ -170,6 +170,7 @@ class RxQueue final
 
   /// Buffers that one harvest has found.
   struct Gathered {
+    static constexpr std::size_t kRun = RingBook<Packet, RingFeatures{.in_order = F.in_order}>::kRun;
     std::array<Packet*, Base::kHarvest> packets;
     std::array<std::uint32_t, Base::kHarvest> lengths;
     std::size_t count = 0;
@@ -214,8 +215,8 @@ class RxQueue final
     }
     /// Makes frames of what was gathered.
     void settle() noexcept requires kGathers {
-      std::array<Packet*, 8> run;
-      std::array<std::uint32_t, run.size()> lengths;
+      std::array<Packet*, Gathered::kRun> run;
+      std::array<std::uint32_t, Gathered::kRun> lengths;
       std::size_t at = 0;
       for (; at + run.size() <= gathered.count; at += run.size()) {
         std::copy_n(&gathered.packets[at], run.size(), run.begin());

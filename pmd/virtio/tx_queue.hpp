@@ -58,9 +58,7 @@ class TxQueue final
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         batch_(std::clamp<std::uint16_t>(this->ring_.size() / 8, 1, kMostHeldBack)),
-        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)),
-        least_left_(most_done_ == kMostDone ? std::uint16_t{1} : static_cast<std::uint16_t>(most_done_ / 2)) {
-  }
+        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -96,7 +94,7 @@ class TxQueue final
     if (this->faulted()) [[unlikely]]
       return 0;
     const bool pressed = count == 0 || this->ring_.free() < count;
-    if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : least_left_);
+    if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : enough_taken());
     Offer offer{packets, packets + count};
     while (offer.at != offer.end) {
       post_plain<Runs>(offer);
@@ -141,6 +139,11 @@ class TxQueue final
     held_back_ = 0;
   }
 
+  /// Packets in the ring below which enough of those that were sent are taken back. In large rings all are:
+  /// to take fewer made nothing faster there.
+  [[nodiscard]] std::uint16_t enough_taken() const noexcept {
+    return most_done_ == kMostDone ? std::uint16_t{1} : static_cast<std::uint16_t>(most_done_ / 2);
+  }
   /// Gives the packets that the device has sent back to their pool, in batches, until fewer than `least` are
   /// held. To look after a full batch whether there are more takes a line that the device is writing.
   template <class Runs = NarrowRuns>
@@ -338,7 +341,6 @@ class TxQueue final
   Iova empty_header_;
   std::uint16_t batch_;          ///< packets that are published together while there are more to come
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
-  std::uint16_t least_left_;     ///< until fewer are left; in large rings all, where less made nothing faster
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
