@@ -30,6 +30,13 @@ inline void cpu_pause() noexcept {
 #endif
 }
 
+/// The same word, in a register: the compiler does not put it together with its neighbours from narrower
+/// parts (g++ 12 does so over the stack, by stores of two bytes and a load of four, which waits for all of
+/// them).
+[[nodiscard]] inline std::uint64_t whole_word(std::uint64_t word) noexcept {
+  asm("" : "+r"(word));
+  return word;
+}
 inline void prefetch_read(const void* address) noexcept { __builtin_prefetch(address, 0, 3); }
 inline void prefetch_write(const void* address) noexcept {
 #if defined(__x86_64__)

@@ -11,16 +11,34 @@ namespace spinring {
 /// A word of a run: what lies there may be of another type, such as a pointer.
 using RunWord = std::uint64_t __attribute__((may_alias));
 
-/// What 32 bytes are to be like: as `expected` in the bits of `mask`, and each part of 16 bits at least
+/// 32 bytes.
+using Block = std::array<std::uint64_t, 4>;
+/// What a block is to be like: as `expected` in the bits of `mask`, and each part of 16 bits at least
 /// `least`.
 struct BlockRule {
-  alignas(32) std::array<std::uint64_t, 4> expected{};
-  alignas(32) std::array<std::uint64_t, 4> mask{};
+  alignas(32) Block expected{};
+  alignas(32) Block mask{};
   alignas(32) std::array<std::uint16_t, 16> least{};
+};
+
+/// What is added to the words of a run: to each `base` and as many `step` as come before it, to the first
+/// `first` as well.
+struct StepsMore {
+  std::uint64_t base;
+  std::uint64_t step;
+  std::uint64_t first;
 };
 
 /// Runs of 4 or 8 neighbouring 64-bit words, by vectors that every CPU has.
 struct NarrowRuns {
+  /// Stores words that were worked out one by one as the vectors that they are loaded as. A load that takes
+  /// what several stores have written waits until the CPU has let all stores before them out, such as those
+  /// to lines that a device holds.
+  template <unsigned kCount>
+  static void store_words(RunWord* to, const std::array<std::uint64_t, kCount>& words) noexcept {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) store_pair(to + i, WordPair{words[i], words[i + 1]});
+  }
   template <unsigned kCount>
   [[nodiscard]] static bool same(const RunWord* a, const RunWord* b) noexcept {
     WordPair difference{};
@@ -86,15 +104,16 @@ struct NarrowRuns {
     }
     return (difference & mask) == 0;
   }
-  /// Writes kCount pairs that a device may read at the same time: `firsts`, and `seconds` with `base` plus as
-  /// many `step` as come before it.
+  /// Writes kCount pairs that a device may read at the same time: `firsts`, and `seconds` with what is
+  /// `more`.
   template <unsigned kCount>
-  static void write_pairs(RunWord* pairs, const RunWord* firsts, const RunWord* seconds, std::uint64_t base,
-                          std::uint64_t step) noexcept {
+  static void write_pairs(RunWord* pairs, const RunWord* firsts, const RunWord* seconds,
+                          const StepsMore& more) noexcept {
 #pragma GCC unroll 8
     for (unsigned i = 0; i < kCount; ++i) {
       pairs[2 * i] = firsts[i];
-      __atomic_store_n(pairs + 2 * i + 1, seconds[i] + base + i * step, __ATOMIC_RELAXED);
+      const std::uint64_t second = seconds[i] + more.base + i * more.step + (i == 0 ? more.first : 0);
+      __atomic_store_n(pairs + 2 * i + 1, second, __ATOMIC_RELAXED);
     }
   }
   /// Whether each of the numbers is one from `least` to `most`, which are below 2^31.
@@ -110,20 +129,21 @@ struct NarrowRuns {
     constexpr std::uint64_t kTops = 0x8000'0000'8000'0000;
     return !any_bit(std::bit_cast<WordPair>(outside) & kTops);
   }
-  /// Makes a word of each number: it in both halves, and `added`.
+  /// Writes a block to each of these: `block`, and one of the numbers added to both halves of its second
+  /// word.
   template <unsigned kCount>
-  static void double_each(const std::uint32_t* numbers, std::uint64_t added, RunWord* words) noexcept {
-#pragma GCC unroll 2
-    for (unsigned i = 0; i < kCount; i += 4) {
-      const auto four = std::bit_cast<Numbers>(load_pair(numbers + i));
-      store_pair(words + i, std::bit_cast<WordPair>(__builtin_shufflevector(four, four, 0, 0, 1, 1)) + added);
-      store_pair(words + i + 2,
-                 std::bit_cast<WordPair>(__builtin_shufflevector(four, four, 2, 2, 3, 3)) + added);
+  static void write_blocks(void* const* blocks, const Block& block, const std::uint32_t* numbers) noexcept {
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < kCount; ++i) {
+      auto* const to = static_cast<std::byte*>(blocks[i]);
+      store_pair(to, WordPair{block[0], block[1] + numbers[i] * kBothHalves});
+      store_pair(to + sizeof(WordPair), WordPair{block[2], block[3]});
     }
   }
 
  private:
   using Numbers = std::uint32_t __attribute__((vector_size(16)));
+  static constexpr std::uint64_t kBothHalves = 0x1'0000'0001;
 
   [[nodiscard]] static WordPair high_halves(const WordPair& a, const WordPair& b) noexcept {
     return std::bit_cast<WordPair>(

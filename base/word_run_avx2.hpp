@@ -15,6 +15,15 @@ namespace spinring {
 /// of a load or store is one access.
 struct Avx2Runs {
   template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static void store_words(
+      RunWord* to, const std::array<std::uint64_t, kCount>& words) noexcept {
+#pragma GCC unroll 2
+    for (unsigned i = 0; i < kCount; i += 4) {
+      const auto word = [&words, i](unsigned at) { return static_cast<long long>(words[i + at]); };
+      store(to + i, _mm256_setr_epi64x(word(0), word(1), word(2), word(3)));
+    }
+  }
+  template <unsigned kCount>
   [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] static bool same(const RunWord* a,
                                                                        const RunWord* b) noexcept {
     __m256i difference = _mm256_xor_si256(load(a), load(b));
@@ -78,17 +87,20 @@ struct Avx2Runs {
   }
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void write_pairs(RunWord* pairs, const RunWord* firsts,
-                                                                const RunWord* seconds, std::uint64_t base,
-                                                                std::uint64_t step) noexcept {
+                                                                const RunWord* seconds,
+                                                                const StepsMore& more) noexcept {
+    __m256i added =
+        _mm256_add_epi64(_mm256_add_epi64(set(more.base), steps(more.step)),
+                         _mm256_zextsi128_si256(_mm_cvtsi64_si128(static_cast<long long>(more.first))));
 #pragma GCC unroll 2
     for (unsigned i = 0; i < kCount; i += 4) {
       const __m256i first = load(firsts + i);
-      const __m256i second =
-          _mm256_add_epi64(load(seconds + i), _mm256_add_epi64(set(base + i * step), steps(step)));
+      const __m256i second = _mm256_add_epi64(load(seconds + i), added);
       const __m256i even = _mm256_unpacklo_epi64(first, second);
       const __m256i odd = _mm256_unpackhi_epi64(first, second);
       store(pairs + 2 * i, _mm256_permute2x128_si256(even, odd, 0x20));
       store(pairs + 2 * i + 4, _mm256_permute2x128_si256(even, odd, 0x31));
+      added = _mm256_add_epi64(set(more.base + 4 * more.step), steps(more.step));
     }
     __atomic_signal_fence(__ATOMIC_RELEASE);
   }
@@ -102,13 +114,17 @@ struct Avx2Runs {
     return _mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_max_epu32(over, range), range)) == -1;
   }
   template <unsigned kCount>
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static void double_each(const std::uint32_t* numbers,
-                                                                std::uint64_t added,
-                                                                RunWord* words) noexcept {
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static void write_blocks(void* const* blocks, const Block& block,
+                                                                 const std::uint32_t* numbers) noexcept {
+    const __m256i all = load(block.data());
 #pragma GCC unroll 2
     for (unsigned i = 0; i < kCount; i += 4) {
       const __m256i four = _mm256_shuffle_epi32(_mm256_cvtepu32_epi64(load_half(numbers + i)), 0b10'10'00'00);
-      store(words + i, _mm256_add_epi64(four, set(added)));
+      const __m256i seconds = _mm256_add_epi64(four, set(block[1]));
+      store(blocks[i], with_second<0>(all, seconds));
+      store(blocks[i + 1], with_second<1>(all, seconds));
+      store(blocks[i + 2], with_second<2>(all, seconds));
+      store(blocks[i + 3], with_second<3>(all, seconds));
     }
   }
   /// Whether the 32 bytes at each of these are as `rule` says.
@@ -132,6 +148,11 @@ struct Avx2Runs {
  private:
   static constexpr int kEvenFirst = 0b11'01'10'00;  ///< words 0, 2, 1, 3
 
+  /// A block with another second word.
+  template <int kWord>
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i with_second(__m256i block, __m256i words) noexcept {
+    return _mm256_blend_epi32(block, _mm256_permute4x64_epi64(words, kWord << 2), 0b0000'1100);
+  }
   /// Of 4 pairs: how each second word differs from `expected` and as many `step` as come before it.
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i seconds_differ(const RunWord* pairs,
                                                                       std::uint64_t expected,

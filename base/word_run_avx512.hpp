@@ -15,6 +15,17 @@ namespace spinring {
 /// the CPUs that have it; nothing here relies on more than that each 8-byte word is.
 struct Avx512Runs {
   template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void store_words(
+      RunWord* to, const std::array<std::uint64_t, kCount>& words) noexcept {
+    const auto word = [&words](unsigned at) { return static_cast<long long>(words[at]); };
+    if constexpr (kCount == 8) {
+      _mm512_storeu_si512(
+          to, _mm512_setr_epi64(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)));
+    } else {
+      store4(to, _mm256_setr_epi64x(word(0), word(1), word(2), word(3)));
+    }
+  }
+  template <unsigned kCount>
   [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool same(const RunWord* a,
                                                                          const RunWord* b) noexcept {
     if constexpr (kCount == 8)
@@ -85,18 +96,22 @@ struct Avx512Runs {
   }
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_pairs(RunWord* pairs, const RunWord* firsts,
-                                                                  const RunWord* seconds, std::uint64_t base,
-                                                                  std::uint64_t step) noexcept {
+                                                                  const RunWord* seconds,
+                                                                  const StepsMore& more) noexcept {
+    const __m128i to_first = _mm_cvtsi64_si128(static_cast<long long>(more.first));
     const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
     if constexpr (kCount == 8) {
       const __m512i high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
       const __m512i first = _mm512_loadu_si512(firsts);
-      const __m512i second =
-          _mm512_add_epi64(_mm512_loadu_si512(seconds), _mm512_add_epi64(set8(base), steps8(step)));
+      const __m512i added = _mm512_add_epi64(_mm512_add_epi64(set8(more.base), steps8(more.step)),
+                                             _mm512_zextsi128_si512(to_first));
+      const __m512i second = _mm512_add_epi64(_mm512_loadu_si512(seconds), added);
       _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(first, low, second));
       _mm512_storeu_si512(pairs + 8, _mm512_permutex2var_epi64(first, high, second));
     } else {
-      const __m256i second = _mm256_add_epi64(load4(seconds), _mm256_add_epi64(set4(base), steps4(step)));
+      const __m256i added = _mm256_add_epi64(_mm256_add_epi64(set4(more.base), steps4(more.step)),
+                                             _mm256_zextsi128_si256(to_first));
+      const __m256i second = _mm256_add_epi64(load4(seconds), added);
       _mm512_storeu_si512(pairs, _mm512_permutex2var_epi64(_mm512_zextsi256_si512(load4(firsts)), low,
                                                            _mm512_zextsi256_si512(second)));
     }
@@ -135,18 +150,20 @@ struct Avx512Runs {
     return (wrong | low) == 0;
   }
   template <unsigned kCount>
-  [[gnu::target(SPINRING_AVX512_TARGET)]] static void double_each(const std::uint32_t* numbers,
-                                                                  std::uint64_t added,
-                                                                  RunWord* words) noexcept {
-    const auto more = static_cast<long long>(added);
-    if constexpr (kCount == 8) {
-      const __m512i all = _mm512_cvtepu32_epi64(load4(numbers));
-      _mm512_storeu_si512(
-          words, _mm512_add_epi64(_mm512_or_si512(all, _mm512_slli_epi64(all, 32)), _mm512_set1_epi64(more)));
-    } else {
-      const __m256i all = _mm256_cvtepu32_epi64(load2(numbers));
-      store4(words,
-             _mm256_add_epi64(_mm256_or_si256(all, _mm256_slli_epi64(all, 32)), _mm256_set1_epi64x(more)));
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_blocks(void* const* blocks, const Block& block,
+                                                                   const std::uint32_t* numbers) noexcept {
+    const __m512i all =
+        _mm512_cvtepu32_epi64(kCount == 8 ? load4(numbers) : _mm256_zextsi128_si256(load2(numbers)));
+    const __m512i seconds =
+        _mm512_add_epi64(_mm512_or_si512(all, _mm512_slli_epi64(all, 32)), set8(block[1]));
+    const __m512i two = _mm512_broadcast_i64x4(load4(block.data()));
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) {
+      constexpr __mmask8 kSeconds = 0b0010'0010;
+      const __m512i words = _mm512_setr_epi64(0, i, 0, 0, 0, i + 1, 0, 0);
+      const __m512i made = _mm512_mask_permutexvar_epi64(two, kSeconds, words, seconds);
+      store4(blocks[i], _mm512_castsi512_si256(made));
+      store4(blocks[i + 1], _mm512_extracti64x4_epi64(made, 1));
     }
   }
 

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 
 #include "base/cpu.hpp"
@@ -40,12 +38,6 @@ enum OffloadBits : std::uint32_t {
 inline constexpr std::uint32_t kTxOffloads =
     kTxChecksum | kTxSegment | kTxVlanInsert | kTxIpChecksum | kTxSegmentUdp | kTxSctpChecksum;
 
-/// Packet's packet_length, data_length and data_offset of a single segment, as they lie in memory.
-[[nodiscard]] constexpr std::uint64_t single_place(std::uint16_t offset, std::uint16_t length) noexcept {
-  static_assert(std::endian::native == std::endian::little);
-  return length * std::uint64_t{0x1'0000'0001} | std::uint64_t{offset} << 48U;
-}
-
 /// One packet buffer: a cache line of metadata, then the buffer: headroom, data, tailroom. It lies in a DMA
 /// region of the pool that owns it and is never copied: RX descriptors point into it, TX descriptors point
 /// into it, and it returns to its pool when the device is done. A packet has exactly one owner at a time
@@ -59,7 +51,7 @@ struct alignas(kCacheLine) Packet {
   /// same line.
   static constexpr std::uint16_t kDefaultDataOffset = kHeadroom + 12;
 
-  // What each received frame sets is one stretch: see set_single().
+  // Each received frame sets one block of 32 bytes, which is looked at when it is sent (packet_run.hpp).
   Packet* next = nullptr;           ///< next segment of the same frame
   std::uint32_t packet_length = 0;  ///< head: bytes of the whole frame
   std::uint16_t data_length = 0;    ///< bytes of data in this segment
@@ -67,18 +59,19 @@ struct alignas(kCacheLine) Packet {
   std::uint16_t segments = 1;       ///< head: segments in the chain
   std::uint16_t vlan_tci = 0;
   std::uint32_t offloads = 0;       ///< OffloadBits
+  std::uint16_t csum_start = 0;     ///< from the start of the frame
+  std::uint16_t csum_offset = 0;    ///< from csum_start
+  std::uint16_t segment_size = 0;   ///< payload bytes of a segment: kTxSegment, kTxSegmentUdp, kRxCoalesced
+  std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes for the same; received: 0 if not known
+
   Pool* pool = nullptr;             ///< where it returns to; never changes
   std::uint16_t buffer_length = 0;  ///< bytes of the buffer, headroom included; never changes
   RegionId region = 0;              ///< the DMA region it lies in; never changes
   std::uint16_t port = 0;           ///< port it was received on
   std::uint16_t queue = 0;          ///< RX queue it came by
   std::uint32_t rss_hash = 0;
-  std::uint16_t csum_start = 0;     ///< from the start of the frame
-  std::uint16_t csum_offset = 0;    ///< from csum_start
-  std::uint16_t segment_size = 0;   ///< payload bytes of a segment: kTxSegment, kTxSegmentUdp, kRxCoalesced
-  std::uint16_t header_length = 0;  ///< L2 + L3 + L4 header bytes for the same; received: 0 if not known
-  std::uint32_t debug_state = 0;    ///< ownership mark of the debug build; 0 in others
-  std::uint64_t timestamp = 0;      ///< RX: the device's time of arrival, in its own units
+  std::uint32_t debug_state = 0;  ///< ownership mark of the debug build; 0 in others
+  std::uint64_t timestamp = 0;    ///< RX: the device's time of arrival, in its own units
 
   [[nodiscard]] std::byte* buffer() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
   [[nodiscard]] const std::byte* buffer() const noexcept {
@@ -92,17 +85,16 @@ struct alignas(kCacheLine) Packet {
   [[nodiscard]] std::uint16_t tailroom() const noexcept {
     return static_cast<std::uint16_t>(buffer_length - data_offset - data_length);
   }
-  /// A single segment of `length` bytes at `offset` that asks for nothing. Three stores.
+  /// A single segment of `length` bytes at `offset` that asks for nothing.
   void set_single(std::uint16_t offset, std::uint16_t length) noexcept {
-    set_single(single_place(offset, length));
-  }
-  /// The same of what single_place() says.
-  void set_single(std::uint64_t place) noexcept {
     next = nullptr;
-    std::memcpy(&packet_length, &place, sizeof(place));
+    packet_length = length;
+    data_length = length;
+    data_offset = offset;
     segments = 1;
     vlan_tci = 0;
     offloads = 0;
+    csum_start = csum_offset = segment_size = header_length = 0;
   }
   /// A single segment of `length` bytes at the default offset. The caller has checked that it fits.
   void reset(std::uint16_t length) noexcept {
@@ -111,9 +103,10 @@ struct alignas(kCacheLine) Packet {
   }
 };
 static_assert(sizeof(Packet) == kCacheLine);
-// What single_place() and plain_rule() rely on.
+// What packet_run.hpp relies on.
 static_assert(offsetof(Packet, next) == 0 && offsetof(Packet, packet_length) == 8 &&
               offsetof(Packet, data_length) == 12 && offsetof(Packet, data_offset) == 14 &&
-              offsetof(Packet, segments) == 16 && offsetof(Packet, offloads) == 20);
+              offsetof(Packet, segments) == 16 && offsetof(Packet, offloads) == 20 &&
+              offsetof(Packet, csum_start) == 24 && offsetof(Packet, header_length) == 30);
 
 }  // namespace spinring::mempool

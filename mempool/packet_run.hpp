@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -10,15 +11,18 @@
 /// What loops do with several packets at once, by vectors (Runs of base/word_run.hpp).
 namespace spinring::mempool {
 
+/// What set_single() writes, but for the length, which is added to both halves of the second word when it is
+/// known together with the `skip` bytes before the data.
+[[nodiscard]] constexpr Block single_block(std::uint16_t offset, std::uint16_t skip) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  return {0, (std::uint64_t{offset} << 48U) - skip * std::uint64_t{0x1'0000'0001}, 1, 0};
+}
 /// Packet::set_single() of each: `bytes` are the lengths and `skip` more, which comes before the data.
 template <class Runs, std::size_t kCount>
 void set_singles(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
                  const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
-  std::array<std::uint64_t, kCount> places;
-  Runs::template double_each<kCount>(bytes.data(), single_place(offset, 0) - single_place(0, skip),
-                                     places.data());
-#pragma GCC unroll 8
-  for (std::size_t i = 0; i < kCount; ++i) packets[i]->set_single(places[i]);
+  const Block block = single_block(offset, skip);
+  Runs::template write_blocks<kCount>(reinterpret_cast<void* const*>(packets.data()), block, bytes.data());
 }
 
 /// What the first 32 bytes of a packet are like that is a single segment with data, has `headroom` bytes or

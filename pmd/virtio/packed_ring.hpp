@@ -213,7 +213,7 @@ class PackedRing {
       post_one(book, writer, buffer, flags);
       --left;
     }
-    book_ = book;
+    book_.put_back(book);
     writer_ = writer;
     return static_cast<std::uint16_t>(most - left);
   }
@@ -223,7 +223,7 @@ class PackedRing {
   [[nodiscard]] bool post_next(Book& book, Writer& writer, std::uint16_t& left, List& list,
                                std::uint16_t flags) noexcept {
     PostingRun<Packet, kCount> run;
-    if (left < kCount || writer.index % kCount != 0 || !list.run(run)) return false;
+    if (left < kCount || writer.index % kCount != 0 || !list.template run<Runs>(run)) return false;
     if (!post_run<Runs>(book, writer, run, flags)) [[unlikely]] {
       for (std::size_t i = 0; i < kCount; ++i) post_one(book, writer, run.at(i), flags);
     }
@@ -245,13 +245,14 @@ class PackedRing {
     if (!book.template enter_run<Runs, kCount>(slot, run.packets)) return false;
     if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
     const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
+    std::uint64_t lap_before = 0;
     if (writer.first == nullptr) [[unlikely]] {
       writer.first = writer.ring + slot;
       writer.first_tail = run.lengths[0] + tail;
-      run.lengths[0] += (writer.available ^ kUsedFlags) - writer.available;  // flags of the lap before
+      lap_before = (writer.available ^ kUsedFlags) - writer.available;  // makes its flags those
     }
     Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
-                                       run.lengths.data(), tail, std::uint64_t{1} << kIdShift);
+                                       run.lengths.data(), {tail, std::uint64_t{1} << kIdShift, lap_before});
     fetch_ahead<kCount>(book, writer);
     writer.advance(kCount, book.mask());
     return true;
@@ -343,7 +344,7 @@ class PackedRing {
       if (step == Step::kTaken) ++found;
       --left;
     }
-    book_ = at.book;
+    book_.put_back(at.book);
     used_index_ = at.index;
     batch_ = at.batch;
     return told(found);

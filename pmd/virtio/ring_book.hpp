@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/cpu.hpp"
 #include "base/dma.hpp"
 #include "base/ring_index.hpp"
 #include "base/word_run.hpp"
@@ -43,9 +44,19 @@ struct PostingRun {
   std::array<std::uint64_t, kCount> addresses;
   std::array<std::uint64_t, kCount> lengths;
 
-  void describe(std::size_t i, const Extent& extent) noexcept {
-    addresses[i] = to_u64(extent.address);
-    lengths[i] = extent.length;
+  /// `extent_of` is asked for each of them, in turn.
+  template <class Runs, class ExtentOf>
+  void describe(ExtentOf extent_of) noexcept {
+    std::array<std::uint64_t, kCount> to;
+    std::array<std::uint64_t, kCount> bytes;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kCount; ++i) {
+      const Extent extent = extent_of(*packets[i]);
+      to[i] = to_u64(extent.address);
+      bytes[i] = whole_word(extent.length);
+    }
+    Runs::template store_words<kCount>(addresses.data(), to);
+    Runs::template store_words<kCount>(lengths.data(), bytes);
   }
   [[nodiscard]] Posting<Packet> at(std::size_t i) const noexcept {
     return {packets[i], {Iova{addresses[i]}, static_cast<std::uint32_t>(lengths[i])}};
@@ -58,11 +69,10 @@ struct Listed {
   Packet* const* at;
   ExtentOf& extent_of;
 
-  template <std::uint16_t kCount>
+  template <class Runs, std::uint16_t kCount>
   [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
     run.packets = at;
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < kCount; ++i) run.describe(i, extent_of(*at[i]));
+    run.template describe<Runs>(extent_of);
     at += kCount;
     return true;
   }
@@ -127,6 +137,22 @@ class RingBook {
         descriptors_(pages.descriptors.get()),
         mask_(static_cast<std::uint16_t>(size - 1)),
         free_(size) {}
+  /// Member by member, as is put_back(): loaded together they would wait for the stores of the loop before.
+  RingBook(const RingBook& other) noexcept
+      : packets_(other.packets_),
+        descriptors_(other.descriptors_),
+        mask_(other.mask_),
+        cursor_(other.cursor_),
+        free_(other.free_),
+        held_(other.held_) {}
+  RingBook& operator=(const RingBook&) = delete;
+  ~RingBook() = default;
+  /// Takes over what a loop has done to its copy.
+  void put_back(const RingBook& copy) noexcept {
+    cursor_ = copy.cursor_;
+    free_ = copy.free_;
+    held_ = copy.held_;
+  }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return static_cast<std::uint16_t>(mask_ + 1); }
   [[nodiscard]] std::uint16_t mask() const noexcept { return mask_; }

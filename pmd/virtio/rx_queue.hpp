@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -233,6 +234,8 @@ class RxQueue final
                   const std::array<std::uint32_t, kCount>& lengths) noexcept {
       std::size_t next = 0;
       if (!queue.is_open() && queue.template accept_run<Runs>(run, lengths)) [[likely]] {
+        if (!F.header.offloads && are_whole(run)) [[likely]]
+          return add_run(run, lengths);
 #pragma GCC unroll 8
         for (; next < kCount; ++next) {
           if (is_part(*run[next])) [[unlikely]]
@@ -241,6 +244,20 @@ class RxQueue final
         }
       }
       for (; next < kCount; ++next) [[unlikely]] take(run[next], lengths[next]);
+    }
+    template <std::size_t kCount>
+    [[nodiscard]] static bool are_whole(const std::array<Packet*, kCount>& run) noexcept {
+      bool part = false;
+#pragma GCC unroll 8
+      for (Packet* const packet : run) part |= is_part(*packet);
+      return !part;
+    }
+    /// add() of frames that are complete, stored as they will be loaded.
+    template <std::size_t kCount>
+    void add_run(const std::array<Packet*, kCount>& frames,
+                 const std::array<std::uint32_t, kCount>& lengths) noexcept {
+      end = std::copy(frames.begin(), frames.end(), end);
+      bytes += std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0});
     }
     void take(Packet* packet, std::uint32_t length) noexcept {
       Packet* const frame = queue.take(packet, length);

@@ -4,7 +4,6 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <type_traits>
 
@@ -67,9 +66,8 @@ class SplitRing {
       const std::size_t some = std::min<std::size_t>(packets.size(), Book::kRun);
       const auto* const keys = reinterpret_cast<const RunWord*>(packets.data());
       const auto describe_run = [this, packets, keys, &extent_of](std::uint32_t first) {
-        PostingRun<Packet, Book::kRun> run;
-#pragma GCC unroll 8
-        for (std::size_t i = 0; i < Book::kRun; ++i) run.describe(i, extent_of(*packets[i]));
+        PostingRun<Packet, Book::kRun> run{packets.data()};
+        run.template describe<Runs>(extent_of);
         table_.template describe_run<Runs, Book::kRun>(first, keys, run.addresses.data(), run.lengths.data(),
                                                        kDescWrite);
       };
@@ -103,7 +101,7 @@ class SplitRing {
       });
     };
     while (posted < most) {
-      if (most - posted >= Book::kRun && list.run(run)) [[likely]] {
+      if (most - posted >= Book::kRun && list.template run<Runs>(run)) [[likely]] {
         if (!post_run<Runs>(to, run.packets, {keys, run.lengths.data()}, describe_run)) [[unlikely]] {
           for (std::size_t i = 0; i < Book::kRun; ++i) post_single(run.at(i));
         }
@@ -219,8 +217,8 @@ class SplitRing {
     if (!notify_.event_index) return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
     if (quiet_.is_due(used_index_)) [[unlikely]]
       quiet_.say(event(SplitLayout::used_event(size())), used_index_);
-    return told_.passed(load_relaxed(event(SplitLayout::avail_event(size()))), 1U << 16, avail_index_,
-                        size());
+    const std::uint16_t waits_for = load_relaxed(event(SplitLayout::avail_event(size())));
+    return told_.passed(waits_for, 1U << 16, avail_index_, size());
   }
   [[nodiscard]] Le16& event(std::size_t offset) noexcept {
     return *reinterpret_cast<Le16*>(block_.data() + offset);
@@ -237,7 +235,7 @@ class SplitRing {
   };
   [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_, next_descriptor_}; }
   void end(const Offering& to) noexcept {
-    book_ = to.book;
+    book_.put_back(to.book);
     avail_index_ = to.index;
     next_descriptor_ = to.next;
   }
@@ -398,7 +396,7 @@ class SplitRing {
         left = static_cast<std::uint16_t>(left + some);
       }
     }
-    book_ = at.book;
+    book_.put_back(at.book);
     used_index_ = at.index;
     next_used_ = at.next;
     batch_ = at.batch;
@@ -453,9 +451,8 @@ class SplitRing {
       sink(packet, load_relaxed(element.length), descriptors);
     }
   }
-  /// Where the device used several buffers with one entry, that entry names the last and its length, and
-  /// those before it were filled whole: as long as the descriptor says, which the caller holds against the
-  /// packet.
+  /// Where the device used several buffers with one entry, that names the last and its length; those before
+  /// were filled whole: as long as their descriptors say, which the caller holds against the packet.
   [[nodiscard]] std::uint32_t length_in_order(Batch& batch, const UsedElement& element, std::uint16_t index,
                                               std::uint16_t head) noexcept {
     if (batch.skipped != 0) [[unlikely]] {

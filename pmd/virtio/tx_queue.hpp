@@ -233,28 +233,22 @@ class TxQueue final
     std::uint64_t bytes = 0;
   };
   /// Plain packets from the front, for Ring::post().
-  template <class Runs>
   struct PlainPackets {
     Packet** at;
     const DmaTable& table;
     std::uint64_t bytes = 0;
 
-    template <std::uint16_t kCount>
+    template <class Runs, std::uint16_t kCount>
     [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
-      constexpr bool kTogether = requires { Packets::template are_plain<Runs, kCount, kHeaderBytes>(at); };
-      if constexpr (kTogether) {
-        if (!Packets::template are_plain<Runs, kCount, kHeaderBytes>(at)) [[unlikely]]
-          return false;
-      }
+      if (!are_plain<Runs, kCount>()) [[unlikely]]
+        return false;
       std::uint64_t sum = 0;
-#pragma GCC unroll 8
-      for (std::size_t i = 0; i < kCount; ++i) {
-        if (!kTogether && !is_plain(*at[i])) [[unlikely]]
-          return false;
-        run.describe(i, place(*at[i]));
-        sum += run.lengths[i];
-      }
       run.packets = at;
+      run.template describe<Runs>([this, &sum](Packet& packet) {
+        const Extent extent = place(packet);
+        sum += extent.length;
+        return extent;
+      });
       at += kCount;
       bytes += sum - kCount * kHeaderBytes;
       return true;
@@ -270,6 +264,14 @@ class TxQueue final
     }
 
    private:
+    template <class Runs, std::uint16_t kCount>
+    [[nodiscard]] bool are_plain() const noexcept {
+      if constexpr (requires { Packets::template are_plain<Runs, kCount, kHeaderBytes>(at); }) {
+        return Packets::template are_plain<Runs, kCount, kHeaderBytes>(at);
+      } else {
+        return std::all_of(at, at + kCount, [](const Packet* packet) { return is_plain(*packet); });
+      }
+    }
     [[nodiscard]] Extent place(Packet& packet) const noexcept {
       std::byte* const header = Packets::data(packet) - kHeaderBytes;
       std::memset(header, 0, kHeaderBytes);
@@ -279,7 +281,7 @@ class TxQueue final
   /// Plain packets up to the first that is not, as many as the ring takes.
   template <class Runs>
   void post_plain(Offer& offer) noexcept {
-    PlainPackets<Runs> list{offer.at, *this->table_};
+    PlainPackets list{offer.at, *this->table_};
     const auto most =
         static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - offer.at, this->ring_.free()));
     const std::uint16_t posted = this->ring_.template post<Runs>(most, list);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -27,12 +28,14 @@ struct Kind {
   bool (*counts_up)(const void*, std::uint32_t, std::uint32_t*);
   bool (*seconds_step4)(const RunWord*, std::uint64_t, std::uint64_t, std::uint64_t, std::uint32_t*);
   bool (*seconds_step8)(const RunWord*, std::uint64_t, std::uint64_t, std::uint64_t, std::uint32_t*);
-  void (*write_pairs4)(RunWord*, const RunWord*, const RunWord*, std::uint64_t, std::uint64_t);
-  void (*write_pairs8)(RunWord*, const RunWord*, const RunWord*, std::uint64_t, std::uint64_t);
+  void (*write_pairs4)(RunWord*, const RunWord*, const RunWord*, const StepsMore&);
+  void (*write_pairs8)(RunWord*, const RunWord*, const RunWord*, const StepsMore&);
   bool (*within4)(const std::uint32_t*, std::uint32_t, std::uint32_t);
   bool (*within8)(const std::uint32_t*, std::uint32_t, std::uint32_t);
-  void (*double4)(const std::uint32_t*, std::uint64_t, RunWord*);
-  void (*double8)(const std::uint32_t*, std::uint64_t, RunWord*);
+  void (*blocks4)(void* const*, const Block&, const std::uint32_t*);
+  void (*blocks8)(void* const*, const Block&, const std::uint32_t*);
+  void (*store4)(RunWord*, const std::array<std::uint64_t, 4>&);
+  void (*store8)(RunWord*, const std::array<std::uint64_t, 8>&);
   bool (*keep4)(const void* const*, const BlockRule&) = nullptr;  ///< not of all kinds
   bool (*keep8)(const void* const*, const BlockRule&) = nullptr;
 };
@@ -52,8 +55,10 @@ Kind kind(const char* name) {
           Runs::template write_pairs<8>,
           Runs::template within<4>,
           Runs::template within<8>,
-          Runs::template double_each<4>,
-          Runs::template double_each<8>};
+          Runs::template write_blocks<4>,
+          Runs::template write_blocks<8>,
+          Runs::template store_words<4>,
+          Runs::template store_words<8>};
   if constexpr (requires(const void* const* blocks, BlockRule rule) {
                   Runs::template all_keep<4>(blocks, rule);
                 }) {
@@ -193,11 +198,12 @@ TEST(WordRun, PairsAreWrittenFromTheirHalves) {
       const Eight firsts{11, 12, 13, 14, 15, 16, 17, 18};
       const Eight seconds{60, 61, 62, 63, 64, 65, 66, 67};
       alignas(64) std::array<std::uint64_t, 16> pairs{};
-      (count == 4 ? of.write_pairs4 : of.write_pairs8)(pairs.data(), firsts.data(), seconds.data(), 0x1000,
-                                                       0x100);
+      (count == 4 ? of.write_pairs4 : of.write_pairs8)(pairs.data(), firsts.data(), seconds.data(),
+                                                       {0x1000, 0x100, 0xA'0000});
       for (unsigned i = 0; i < 8; ++i) {
         EXPECT_EQ(pairs[2 * i], i < count ? firsts[i] : 0) << i;
-        EXPECT_EQ(pairs[2 * i + 1], i < count ? 0x1000 + i * 0x100 + seconds[i] : 0) << i;
+        const std::uint64_t more = 0x1000 + i * 0x100 + (i == 0 ? 0xA'0000 : 0);
+        EXPECT_EQ(pairs[2 * i + 1], i < count ? more + seconds[i] : 0) << i;
       }
     }
   }
@@ -228,16 +234,34 @@ TEST(WordRun, NumbersAreWithinTheirBoundsUnlessOneIsNot) {
   }
 }
 
-TEST(WordRun, ANumberIsPutIntoBothHalvesOfItsWord) {
+TEST(WordRun, WordsAreStoredInTheirOrder) {
+  for (const Kind& of : kinds()) {
+    SCOPED_TRACE(of.name);
+    Eight to{};
+    of.store4(to.data(), {11, 12, 13, ~std::uint64_t{0}});
+    EXPECT_EQ(to, (Eight{11, 12, 13, ~std::uint64_t{0}, 0, 0, 0, 0}));
+    of.store8(to.data(), {21, 22, 23, 24, 25, 26, 27, ~std::uint64_t{1}});
+    EXPECT_EQ(to, (Eight{21, 22, 23, 24, 25, 26, 27, ~std::uint64_t{1}}));
+  }
+}
+
+TEST(WordRun, BlocksAreWrittenWithANumberInBothHalvesOfTheirSecondWord) {
   for (const Kind& of : kinds()) {
     for (const unsigned count : {4U, 8U}) {
       SCOPED_TRACE(of.name + " " + std::to_string(count));
       const std::array<std::uint32_t, 8> numbers{72, 0, 1526, 65535, 26, 27, 0x10000, 3};
-      Eight words{};
-      (count == 4 ? of.double4 : of.double8)(numbers.data(), 0x008C'0000'0000'0005, words.data());
+      constexpr Block kBlock{1, 0x008C'0000'0000'0005, ~std::uint64_t{3}, 4};
+      std::array<std::array<std::uint64_t, 5>, 8> blocks{};  // with a word behind each
+      std::array<void*, 8> at{};
+      for (unsigned i = 0; i < 8; ++i) at[i] = &blocks[7 - i];
+      (count == 4 ? of.blocks4 : of.blocks8)(at.data(), kBlock, numbers.data());
       for (unsigned i = 0; i < 8; ++i) {
-        const std::uint64_t both = numbers[i] * std::uint64_t{0x1'0000'0001} + 0x008C'0000'0000'0005;
-        EXPECT_EQ(words[i], i < count ? both : 0) << i;
+        std::array<std::uint64_t, 5> expected{};
+        if (i < count) {
+          std::copy(kBlock.begin(), kBlock.end(), expected.begin());
+          expected[1] += numbers[i] * std::uint64_t{0x1'0000'0001};
+        }
+        EXPECT_EQ(blocks[7 - i], expected) << i;
       }
     }
   }
