@@ -163,7 +163,9 @@ class TxQueue final
   struct Reclaimed {
     TxQueue& queue;
     std::array<Packet*, Base::kHarvest> single;
-    Packet** end;
+    Packet** end = nullptr;
+
+    explicit Reclaimed(TxQueue& of) noexcept : queue(of) {}
 
     template <std::size_t kCount>
     void operator()(const std::array<Packet*, kCount>& run,
