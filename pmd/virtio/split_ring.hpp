@@ -157,9 +157,10 @@ class SplitRing {
     return told_.settle(avail_index_, [this] { return device_asks(); });
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
-  /// told. What is missed now is seen by a later poll.
+  /// told. What is missed is seen by a later poll: the line is left alone until the index in it is read
+  /// again.
   [[nodiscard]] bool notify_is_due() noexcept {
-    return told_.is_due(avail_index_, [this] { return device_asks(); });
+    return !device_polls_ && told_.is_due(avail_index_, [this] { return device_asks(); });
   }
   /// Whether must_notify() or notify_is_due() has settled all that was offered.
   [[nodiscard]] bool settled() const noexcept { return told_.all(avail_index_); }
@@ -184,6 +185,7 @@ class SplitRing {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
       seen_index_ = load_acquire(used_->index);
+      device_polls_ = !notify_.event_index && (load_relaxed(used_->flags) & kUsedNoNotify) != 0;
       if (refused(waiting() > size() - book_.free())) [[unlikely]] {
         seen_index_ = used_index_;
         return kBroken;
@@ -487,6 +489,7 @@ class SplitRing {
   std::uint16_t shown_index_ = 0;  ///< completions shown
   QuietEvent quiet_;
   Told told_;                          ///< of avail_index_
+  bool device_polls_ = false;          ///< as far as it said when its index was read
   std::uint16_t next_descriptor_ = 0;  ///< Offering::next
   std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
   Batch batch_;

@@ -20,11 +20,13 @@ constexpr std::uint16_t kEntries = 32;
 /// More than 16 bits of positions, by packets or by the ring's laps.
 constexpr std::uint32_t kManyFrames = 140'000;
 
-class Events : public ::testing::TestWithParam<std::uint64_t> {
+class Doorbells : public ::testing::TestWithParam<std::uint64_t> {
  protected:
-  static RigConfig config() {
+  explicit Doorbells(std::uint64_t features) : rig(config(features)) {}
+
+  static RigConfig config(std::uint64_t features) {
     RigConfig config;
-    config.device = with(GetParam() | feature(VIRTIO_RING_F_EVENT_IDX));
+    config.device = with(GetParam() | features);
     config.ring_size = kEntries;
     return config;
   }
@@ -36,18 +38,23 @@ class Events : public ::testing::TestWithParam<std::uint64_t> {
   }
   [[nodiscard]] std::uint64_t told() { return rig.device.tx_queue().notifications; }
 
-  Rig rig{config()};
+  Rig rig;
   const Bytes frame = make_frame(1, 60);
+};
+std::string name_of(const ::testing::TestParamInfo<std::uint64_t>& ring) {
+  return std::string((ring.param & kPackedRing) != 0 ? "packed" : "split") +
+         ((ring.param & kOrdered) != 0 ? "InOrder" : "") + ((ring.param & kData) != 0 ? "WithData" : "");
+}
+
+class Events : public Doorbells {
+ protected:
+  Events() : Doorbells(feature(VIRTIO_RING_F_EVENT_IDX)) {}
 };
 INSTANTIATE_TEST_SUITE_P(Rings, Events,
                          ::testing::Values(0, kPackedRing, kOrdered, kPackedRing | kOrdered, kData,
                                            kData | kPackedRing, kData | kOrdered,
                                            kData | kPackedRing | kOrdered),
-                         [](const auto& ring) {
-                           return std::string((ring.param & kPackedRing) != 0 ? "packed" : "split") +
-                                  ((ring.param & kOrdered) != 0 ? "InOrder" : "") +
-                                  ((ring.param & kData) != 0 ? "WithData" : "");
-                         });
+                         name_of);
 
 TEST_P(Events, ADeviceThatSleepsIsToldOnce) {
   ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
@@ -124,6 +131,44 @@ TEST_P(Events, SurviveARestartAndAQueueThatIsRenewed) {
   ASSERT_NO_FATAL_FAILURE(send(3, More::kNo));
   EXPECT_EQ(told(), before + 1);
   ASSERT_EQ(rig.sent().size(), 3U);
+}
+
+/// A device that says by its flags alone whether it asks.
+class Flags : public Doorbells {
+ protected:
+  Flags() : Doorbells(0) {}
+
+  void let_device_sleep(bool asleep) { rig.device.any_tx_ring().suppress_notifications(!asleep); }
+};
+INSTANTIATE_TEST_SUITE_P(Rings, Flags, ::testing::Values(0, kPackedRing, kOrdered, kPackedRing | kOrdered),
+                         name_of);
+
+TEST_P(Flags, ADeviceThatFallsAsleepIsToldBeforeTheRingIsFullThoughMoreComes) {
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  for (int round = 0; round < 50; ++round) {
+    let_device_sleep(false);
+    const std::uint64_t before = told();
+    for (int i = 0; i < 10 + round % 7; ++i) {
+      ASSERT_NO_FATAL_FAILURE(send(4, More::kSoon));
+      (void)rig.device.collect();
+    }
+    ASSERT_NO_FATAL_FAILURE(send(0, More::kNo));
+    (void)rig.device.collect();
+    ASSERT_EQ(told(), before) << "it did not ask";
+    let_device_sleep(true);
+    for (int i = 0; i < kEntries / 4; ++i) ASSERT_NO_FATAL_FAILURE(send(4, More::kSoon));
+    ASSERT_GT(told(), before) << round;
+    ASSERT_EQ(rig.device.collect().size(), kEntries);
+
+    let_device_sleep(false);
+    rig.reclaim();
+    let_device_sleep(true);
+    const std::uint64_t asleep = told();
+    ASSERT_NO_FATAL_FAILURE(send(1, More::kNo));
+    ASSERT_EQ(told(), asleep + 1) << "the last of all, at once";
+    ASSERT_EQ(rig.device.collect().size(), 1U);
+    rig.reclaim();
+  }
 }
 
 /// The specification's own formula (2.7.10.1), as the kernel has it.
