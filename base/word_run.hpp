@@ -11,6 +11,8 @@ namespace spinring {
 /// A word of a run: what lies there may be of another type, such as a pointer.
 using RunWord = std::uint64_t __attribute__((may_alias));
 
+/// Times a number of 32 bits: it in both halves of a word.
+inline constexpr std::uint64_t kBothHalves = 0x1'0000'0001;
 /// 32 bytes.
 using Block = std::array<std::uint64_t, 4>;
 /// What a block is to be like: as `expected` in the bits of `mask`, and each part of 16 bits at least
@@ -24,9 +26,9 @@ struct BlockRule {
 /// What is added to the words of a run: to each `base` and as many `step` as come before it, to the first
 /// `first` as well.
 struct StepsMore {
-  std::uint64_t base;
-  std::uint64_t step;
-  std::uint64_t first;
+  std::uint64_t base = 0;
+  std::uint64_t step = 0;
+  std::uint64_t first = 0;
 };
 
 /// Runs of 4 or 8 neighbouring 64-bit words, by vectors that every CPU has.
@@ -143,7 +145,6 @@ struct NarrowRuns {
 
  private:
   using Numbers = std::uint32_t __attribute__((vector_size(16)));
-  static constexpr std::uint64_t kBothHalves = 0x1'0000'0001;
 
   [[nodiscard]] static WordPair high_halves(const WordPair& a, const WordPair& b) noexcept {
     return std::bit_cast<WordPair>(

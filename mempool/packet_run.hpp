@@ -15,7 +15,7 @@ namespace spinring::mempool {
 /// known together with the `skip` bytes before the data.
 [[nodiscard]] constexpr Block single_block(std::uint16_t offset, std::uint16_t skip) noexcept {
   static_assert(std::endian::native == std::endian::little);
-  return {0, (std::uint64_t{offset} << 48U) - skip * std::uint64_t{0x1'0000'0001}, 1, 0};
+  return {0, (std::uint64_t{offset} << 48U) - skip * kBothHalves, 1, 0};
 }
 /// Packet::set_single() of each: `bytes` are the lengths and `skip` more, which comes before the data.
 template <class Runs, std::size_t kCount>

@@ -251,8 +251,9 @@ class PackedRing {
       writer.first_tail = run.lengths[0] + tail;
       lap_before = (writer.available ^ kUsedFlags) - writer.available;  // makes its flags those
     }
-    Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(),
-                                       run.lengths.data(), {tail, std::uint64_t{1} << kIdShift, lap_before});
+    Runs::template write_pairs<kCount>(
+        reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(), run.lengths.data(),
+        {.base = tail, .step = std::uint64_t{1} << kIdShift, .first = lap_before});
     fetch_ahead<kCount>(book, writer);
     writer.advance(kCount, book.mask());
     return true;

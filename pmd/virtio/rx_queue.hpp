@@ -232,18 +232,11 @@ class RxQueue final
     template <std::size_t kCount>
     void take_run(const std::array<Packet*, kCount>& run,
                   const std::array<std::uint32_t, kCount>& lengths) noexcept {
-      std::size_t next = 0;
-      if (!queue.is_open() && queue.template accept_run<Runs>(run, lengths)) [[likely]] {
-        if (!F.header.offloads && are_whole(run)) [[likely]]
-          return add_run(run, lengths);
-#pragma GCC unroll 8
-        for (; next < kCount; ++next) {
-          if (is_part(*run[next])) [[unlikely]]
-            break;
-          add(queue.finished(*run[next]), lengths[next]);
-        }
+      if (!queue.is_open() && queue.template accept_run<Runs>(run, lengths) && are_whole(run)) [[likely]] {
+        add_run(run, lengths);
+      } else {
+        for (std::size_t i = 0; i < kCount; ++i) take(run[i], lengths[i]);
       }
-      for (; next < kCount; ++next) [[unlikely]] take(run[next], lengths[next]);
     }
     template <std::size_t kCount>
     [[nodiscard]] static bool are_whole(const std::array<Packet*, kCount>& run) noexcept {
@@ -252,12 +245,17 @@ class RxQueue final
       for (Packet* const packet : run) part |= is_part(*packet);
       return !part;
     }
-    /// add() of frames that are complete, stored as they will be loaded.
+    /// add() of frames whose bytes are all there; stored as they will be loaded, if none can be dropped.
     template <std::size_t kCount>
     void add_run(const std::array<Packet*, kCount>& frames,
                  const std::array<std::uint32_t, kCount>& lengths) noexcept {
-      end = std::copy(frames.begin(), frames.end(), end);
-      bytes += std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0});
+      if constexpr (F.header.offloads) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < kCount; ++i) add(queue.finished(*frames[i]), lengths[i]);
+      } else {
+        end = std::copy(frames.begin(), frames.end(), end);
+        bytes += std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0});
+      }
     }
     void take(Packet* packet, std::uint32_t length) noexcept {
       Packet* const frame = queue.take(packet, length);

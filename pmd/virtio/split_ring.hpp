@@ -157,8 +157,7 @@ class SplitRing {
     return told_.settle(avail_index_, [this] { return device_asks(); });
   }
   /// The same without a fence, for a queue that is polled all the time: true when the device asks and was not
-  /// told. What is missed is seen by a later poll: the line is left alone until the index in it is read
-  /// again.
+  /// told. What is missed, a later poll sees: the line is left alone until the index in it is read again.
   [[nodiscard]] bool notify_is_due() noexcept {
     return !device_polls_ && told_.is_due(avail_index_, [this] { return device_asks(); });
   }
@@ -185,7 +184,7 @@ class SplitRing {
     if (waiting() < most) {
       // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
       seen_index_ = load_acquire(used_->index);
-      device_polls_ = !notify_.event_index && (load_relaxed(used_->flags) & kUsedNoNotify) != 0;
+      device_polls_ = !notify_.event_index && says_no();
       if (refused(waiting() > size() - book_.free())) [[unlikely]] {
         seen_index_ = used_index_;
         return kBroken;
@@ -214,9 +213,11 @@ class SplitRing {
  private:
   using Book = RingBook<Packet, F>;
 
+  /// 2.7.10: what the device's flags say of doorbells; without events.
+  [[nodiscard]] bool says_no() const noexcept { return (load_relaxed(used_->flags) & kUsedNoNotify) != 0; }
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {
-    if (!notify_.event_index) return (load_relaxed(used_->flags) & kUsedNoNotify) == 0;
+    if (!notify_.event_index) return !says_no();
     if (quiet_.is_due(used_index_)) [[unlikely]]
       quiet_.say(event(SplitLayout::used_event(size())), used_index_);
     const std::uint16_t waits_for = load_relaxed(event(SplitLayout::avail_event(size())));
@@ -316,8 +317,7 @@ class SplitRing {
     }
     while (listed > 0) take(book_.leave(hints_.list()[--listed]));
   }
-  /// The links are the driver's own copies: what stands in the table is the device's to read, not ours to
-  /// trust.
+  /// By the driver's own copies of the links: what stands in the table is not to be trusted.
   void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) const noexcept {
     std::uint16_t id = head;
     for (std::uint16_t left = ring_descriptors(descriptors); left > 1; --left) {

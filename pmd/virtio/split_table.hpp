@@ -65,7 +65,7 @@ class SplitTable {
       std::transform(lengths, lengths + kCount, &rests_[first],
                      [same](RunWord length) { return length | same; });
     Runs::template write_pairs<kCount>(reinterpret_cast<RunWord*>(descriptors_ + first), addresses, lengths,
-                                       {same, 0, 0});
+                                       {.base = same});
   }
 
   /// In order: the distance back from a descriptor to the one that names the same packet. 0: there is none,
