@@ -31,6 +31,7 @@ class SplitRing {
     if (ring_distance(available_, next_) < most) {
       // Acquire: the ring's entries and descriptors were written before the index.
       available_ = __atomic_load_n(&available()->idx, __ATOMIC_ACQUIRE);
+      wanted_interrupt_ = wants_interrupt();
       if (ring_distance(available_, next_) > place_.size) [[unlikely]] {
         violations().note(Violation::kAvailableIndex, available_, next_);
         broken_ = true;
@@ -67,10 +68,12 @@ class SplitRing {
     __atomic_store_n(&used()->idx, next_, __ATOMIC_RELEASE);
   }
 
-  /// After complete(): whether the driver asks for an interrupt (2.7.7).
+  /// Whether the driver asks for an interrupt (2.7.7). Reads a line that a polling driver writes all the time.
   [[nodiscard]] bool wants_interrupt() const noexcept {
     return (__atomic_load_n(&available()->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
   }
+  /// The same when the index in that line was read last.
+  [[nodiscard]] bool wanted_interrupt() const noexcept { return wanted_interrupt_; }
 
   /// For GET_VRING_BASE.
   [[nodiscard]] std::uint32_t base() const noexcept { return next_; }
@@ -241,6 +244,7 @@ class SplitRing {
   std::uint16_t next_;       ///< the next buffer to complete: index of the available and of the used ring
   std::uint16_t available_;  ///< the driver's index as last read
   Order order_;              ///< before the buffer at next_
+  bool wanted_interrupt_ = true;
   bool broken_ = false;
 };
 
