@@ -23,6 +23,18 @@ struct BlockRule {
   alignas(32) std::array<std::uint16_t, 16> least{};
 };
 
+/// Addresses from `first` to `last`.
+struct AddressRange {
+  std::uintptr_t first = 0;
+  std::uintptr_t last = 0;
+};
+/// Where blocks are to lie, and what their words are to have added.
+struct BlockPlaces {
+  AddressRange range;
+  std::uint64_t to_place = 0;
+  std::uint64_t to_other = 0;
+};
+
 /// What is added to the words of a run: to each `base` and as many `step` as come before it, to the first
 /// `first` as well.
 struct StepsMore {
@@ -33,6 +45,23 @@ struct StepsMore {
 
 /// Runs of 4 or 8 neighbouring 64-bit words, by vectors that every CPU has.
 struct NarrowRuns {
+  /// Copies kCount words (2 as well), whole vectors as they will be loaded; `to` and `from` lie apart.
+  template <unsigned kCount>
+  static void copy(RunWord* to, const RunWord* from) noexcept {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) store_pair(to + i, load_pair(from + i));
+  }
+  /// The words of `from` with `more` added to each.
+  template <unsigned kCount>
+  static void add(RunWord* to, const RunWord* from, std::uint64_t more) noexcept {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) store_pair(to + i, load_pair(from + i) + more);
+  }
+  template <unsigned kCount>
+  static void fill(RunWord* to, std::uint64_t word) noexcept {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kCount; i += 2) store_pair(to + i, WordPair{word, word});
+  }
   /// Stores words that were worked out one by one as the vectors that they are loaded as. A load that takes
   /// what several stores have written waits until the CPU has let all stores before them out, such as those
   /// to lines that a device holds.

@@ -15,6 +15,23 @@ namespace spinring {
 /// of a load or store is one access.
 struct Avx2Runs {
   template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static void copy(RunWord* to, const RunWord* from) noexcept {
+    if constexpr (kCount == 2) return store_pair(to, load_pair(from));
+#pragma GCC unroll 2
+    for (unsigned i = 0; i < kCount; i += 4) store(to + i, load(from + i));
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static void add(RunWord* to, const RunWord* from,
+                                                        std::uint64_t more) noexcept {
+#pragma GCC unroll 2
+    for (unsigned i = 0; i < kCount; i += 4) store(to + i, _mm256_add_epi64(load(from + i), set(more)));
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static void fill(RunWord* to, std::uint64_t word) noexcept {
+#pragma GCC unroll 2
+    for (unsigned i = 0; i < kCount; i += 4) store(to + i, set(word));
+  }
+  template <unsigned kCount>
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void store_words(
       RunWord* to, const std::array<std::uint64_t, kCount>& words) noexcept {
 #pragma GCC unroll 2
@@ -117,41 +134,73 @@ struct Avx2Runs {
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void write_blocks(void* const* blocks, const Block& block,
                                                                  const std::uint32_t* numbers) noexcept {
     const __m256i all = load(block.data());
+    const __m256i evens = _mm256_unpacklo_epi64(all, all);
+    const __m256i last = _mm256_permute4x64_epi64(all, 0b11'11'11'11);
 #pragma GCC unroll 2
     for (unsigned i = 0; i < kCount; i += 4) {
       const __m256i four = _mm256_shuffle_epi32(_mm256_cvtepu32_epi64(load_half(numbers + i)), 0b10'10'00'00);
       const __m256i seconds = _mm256_add_epi64(four, set(block[1]));
-      store(blocks[i], with_second<0>(all, seconds));
-      store(blocks[i + 1], with_second<1>(all, seconds));
-      store(blocks[i + 2], with_second<2>(all, seconds));
-      store(blocks[i + 3], with_second<3>(all, seconds));
+      const __m256i low = _mm256_blend_epi32(last, seconds, 0b0000'1111);
+      const __m256i high = _mm256_permute2x128_si256(seconds, last, 0x21);
+      store(blocks[i], _mm256_unpacklo_epi64(evens, low));
+      store(blocks[i + 1], _mm256_unpackhi_epi64(evens, low));
+      store(blocks[i + 2], _mm256_unpacklo_epi64(evens, high));
+      store(blocks[i + 3], _mm256_unpackhi_epi64(evens, high));
     }
   }
-  /// Whether the 32 bytes at each of these are as `rule` says.
+  /// Whether blocks lie in the range and are as `rule` says. Then two words for each: in `places` its address
+  /// and the top 16 bits of its second word, in `others` the 16 bits below those, with what is to be added.
+  /// Addresses are of user space (their top bit is clear).
   template <unsigned kCount>
-  [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] static bool all_keep(const void* const* blocks,
-                                                                           const BlockRule& rule) noexcept {
+  [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] static bool place_blocks(const void* const* blocks,
+                                                                               const BlockRule& rule,
+                                                                               const BlockPlaces& to,
+                                                                               RunWord* places,
+                                                                               RunWord* others) noexcept {
     const __m256i expected = load(rule.expected.data());
-    __m256i least = load(blocks[0]);
-    __m256i difference = _mm256_xor_si256(least, expected);
-#pragma GCC unroll 8
-    for (unsigned i = 1; i < kCount; ++i) {
-      const __m256i block = load(blocks[i]);
-      difference = _mm256_or_si256(difference, _mm256_xor_si256(block, expected));
-      least = _mm256_min_epu16(least, block);
+    __m256i difference = _mm256_setzero_si256();
+    __m256i least = _mm256_set1_epi64x(-1);
+    __m256i signs = difference;  // of what is out of range
+#pragma GCC unroll 2
+    for (unsigned i = 0; i < kCount; i += 4) {
+      const __m256i seconds = _mm256_inserti128_si256(
+          two_seconds(blocks + i, expected, difference, least),
+          _mm256_castsi256_si128(two_seconds(blocks + i + 2, expected, difference, least)), 1);
+      const __m256i at = load(blocks + i);
+      signs = _mm256_or_si256(signs, _mm256_or_si256(_mm256_sub_epi64(at, set(to.range.first)),
+                                                     _mm256_sub_epi64(set(to.range.last), at)));
+      store(places + i,
+            _mm256_add_epi64(_mm256_add_epi64(at, set(to.to_place)), _mm256_srli_epi64(seconds, 48)));
+      store(others + i,
+            _mm256_add_epi64(_mm256_srli_epi64(_mm256_slli_epi64(seconds, 16), 48), set(to.to_other)));
     }
     const __m256i wrong = _mm256_or_si256(_mm256_and_si256(difference, load(rule.mask.data())),
                                           _mm256_subs_epu16(load(rule.least.data()), least));
-    return _mm256_testz_si256(wrong, wrong) != 0;
+    return _mm256_testz_si256(wrong, wrong) != 0 && _mm256_movemask_pd(_mm256_castsi256_pd(signs)) == 0;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] static std::uint64_t sum(
+      const RunWord* words) noexcept {
+    __m256i all = load(words);
+    if constexpr (kCount == 8) all = _mm256_add_epi64(all, load(words + 4));
+    const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    return static_cast<std::uint64_t>(_mm_extract_epi64(two, 0) + _mm_extract_epi64(two, 1));
   }
 
  private:
   static constexpr int kEvenFirst = 0b11'01'10'00;  ///< words 0, 2, 1, 3
 
-  /// A block with another second word.
-  template <int kWord>
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i with_second(__m256i block, __m256i words) noexcept {
-    return _mm256_blend_epi32(block, _mm256_permute4x64_epi64(words, kWord << 2), 0b0000'1100);
+  /// The second words of two blocks, in the low half; gathers what differs from `expected`, and the least of
+  /// each part.
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i two_seconds(const void* const* blocks,
+                                                                   __m256i expected, __m256i& difference,
+                                                                   __m256i& least) noexcept {
+    const __m256i a = load(blocks[0]);
+    const __m256i b = load(blocks[1]);
+    difference = _mm256_or_si256(
+        difference, _mm256_or_si256(_mm256_xor_si256(a, expected), _mm256_xor_si256(b, expected)));
+    least = _mm256_min_epu16(least, _mm256_min_epu16(a, b));
+    return _mm256_unpackhi_epi64(a, b);
   }
   /// Of 4 pairs: how each second word differs from `expected` and as many `step` as come before it.
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i seconds_differ(const RunWord* pairs,

@@ -4,6 +4,7 @@
 
 #include "base/cpu.hpp"
 #include "base/word_run.hpp"
+#include "base/word_run_avx2.hpp"
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 /// What has Avx512Runs inlined is compiled for.
@@ -14,6 +15,23 @@ namespace spinring {
 /// What NarrowRuns does, by AVX-512; its comments hold. A load or store of an aligned line is one access on
 /// the CPUs that have it; nothing here relies on more than that each 8-byte word is.
 struct Avx512Runs {
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void copy(RunWord* to, const RunWord* from) noexcept {
+    if constexpr (kCount == 8) return _mm512_storeu_si512(to, _mm512_loadu_si512(from));
+    Avx2Runs::copy<kCount>(to, from);
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void add(RunWord* to, const RunWord* from,
+                                                          std::uint64_t more) noexcept {
+    if constexpr (kCount == 8)
+      return _mm512_storeu_si512(to, _mm512_add_epi64(_mm512_loadu_si512(from), set8(more)));
+    Avx2Runs::add<kCount>(to, from, more);
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void fill(RunWord* to, std::uint64_t word) noexcept {
+    if constexpr (kCount == 8) return _mm512_storeu_si512(to, set8(word));
+    Avx2Runs::fill<kCount>(to, word);
+  }
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX512_TARGET)]] static void store_words(
       RunWord* to, const std::array<std::uint64_t, kCount>& words) noexcept {
@@ -130,24 +148,35 @@ struct Avx512Runs {
     const __m128i over = _mm_sub_epi32(load2(numbers), _mm_set1_epi32(from));
     return _mm_cmpgt_epu32_mask(over, _mm_set1_epi32(range)) == 0;
   }
-  /// Whether the 32 bytes at each of these are as `rule` says.
+  /// As Avx2Runs::place_blocks().
   template <unsigned kCount>
-  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool all_keep(const void* const* blocks,
-                                                                             const BlockRule& rule) noexcept {
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool place_blocks(const void* const* blocks,
+                                                                                 const BlockRule& rule,
+                                                                                 const BlockPlaces& to,
+                                                                                 RunWord* places,
+                                                                                 RunWord* others) noexcept {
+    if constexpr (kCount == 4) return Avx2Runs::place_blocks<kCount>(blocks, rule, to, places, others);
     const __m256i expected = load4(rule.expected.data());
-    const __m256i first = load4(blocks[0]);
-    __m256i difference = _mm256_xor_si256(expected, first);
-    __m256i least = first;
-#pragma GCC unroll 8
-    for (unsigned i = 1; i < kCount; ++i) {
-      const __m256i block = load4(blocks[i]);
-      constexpr int kOrXor = 0xF6;  // a | (b ^ c)
-      difference = _mm256_ternarylogic_epi64(difference, expected, block, kOrXor);
-      least = _mm256_min_epu16(least, block);
-    }
+    __m256i difference = _mm256_setzero_si256();
+    __m256i least = _mm256_set1_epi64x(-1);
+    const __m512i low = four_seconds(blocks, expected, difference, least);
+    const __m512i high = four_seconds(blocks + 4, expected, difference, least);
+    const __m512i seconds = _mm512_shuffle_i64x2(low, high, 0b10'00'10'00);
+    const __m512i at = _mm512_loadu_si512(blocks);
+    _mm512_storeu_si512(
+        places, _mm512_add_epi64(_mm512_add_epi64(at, set8(to.to_place)), _mm512_srli_epi64(seconds, 48)));
+    _mm512_storeu_si512(
+        others, _mm512_add_epi64(_mm512_srli_epi64(_mm512_slli_epi64(seconds, 16), 48), set8(to.to_other)));
     const unsigned wrong = _mm256_test_epi64_mask(difference, load4(rule.mask.data()));
-    const unsigned low = _mm256_cmplt_epu16_mask(least, load4(rule.least.data()));
-    return (wrong | low) == 0;
+    const unsigned under = _mm256_cmplt_epu16_mask(least, load4(rule.least.data()));
+    const unsigned outside = _mm512_cmpgt_epu64_mask(_mm512_sub_epi64(at, set8(to.range.first)),
+                                                     set8(to.range.last - to.range.first));
+    return (wrong | under | outside) == 0;
+  }
+  template <unsigned kCount>
+  [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static std::uint64_t sum(
+      const RunWord* words) noexcept {
+    return Avx2Runs::sum<kCount>(words);
   }
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_blocks(void* const* blocks, const Block& block,
@@ -168,6 +197,27 @@ struct Avx512Runs {
   }
 
  private:
+  /// The second words of two blocks, in the low half; gathers what differs from `expected`, and the least of
+  /// each part.
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m256i two_seconds(const void* const* blocks,
+                                                                     __m256i expected, __m256i& difference,
+                                                                     __m256i& least) noexcept {
+    const __m256i a = load4(blocks[0]);
+    const __m256i b = load4(blocks[1]);
+    constexpr int kOrXor = 0xF6;  // a | (b ^ c)
+    difference = _mm256_ternarylogic_epi64(difference, expected, a, kOrXor);
+    difference = _mm256_ternarylogic_epi64(difference, expected, b, kOrXor);
+    least = _mm256_min_epu16(least, _mm256_min_epu16(a, b));
+    return _mm256_unpackhi_epi64(a, b);
+  }
+  /// Of four blocks, two in the low quarter, two in the third.
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i four_seconds(const void* const* blocks,
+                                                                      __m256i expected, __m256i& difference,
+                                                                      __m256i& least) noexcept {
+    const __m256i two = two_seconds(blocks, expected, difference, least);
+    return _mm512_inserti64x4(_mm512_zextsi256_si512(two),
+                              two_seconds(blocks + 2, expected, difference, least), 1);
+  }
   [[gnu::target(SPINRING_AVX512_TARGET)]] static __m128i load2(const void* at) noexcept {
     return _mm_loadu_si128(static_cast<const __m128i_u*>(at));
   }

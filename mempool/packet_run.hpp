@@ -17,12 +17,13 @@ namespace spinring::mempool {
   static_assert(std::endian::native == std::endian::little);
   return {0, (std::uint64_t{offset} << 48U) - skip * kBothHalves, 1, 0};
 }
-/// Packet::set_single() of each: `bytes` are the lengths and `skip` more, which comes before the data.
+/// Packet::set_single() of kCount packets: `bytes` are the lengths and `skip` more, which comes before the
+/// data.
 template <class Runs, std::size_t kCount>
-void set_singles(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
-                 const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
+void set_singles(Packet* const* packets, std::uint16_t offset, const std::uint32_t* bytes,
+                 std::uint16_t skip) noexcept {
   const Block block = single_block(offset, skip);
-  Runs::template write_blocks<kCount>(reinterpret_cast<void* const*>(packets.data()), block, bytes.data());
+  Runs::template write_blocks<kCount>(reinterpret_cast<void* const*>(packets), block, bytes);
 }
 
 /// What the first 32 bytes of a packet are like that is a single segment with data, has `headroom` bytes or
@@ -35,6 +36,28 @@ void set_singles(const std::array<Packet*, kCount>& packets, std::uint16_t offse
   rule.least[6] = 1;         // data_length
   rule.least[7] = headroom;  // data_offset
   return rule;
+}
+
+/// Where the packets of a pool lie, whose buffers are all alike.
+struct PoolPlace {
+  AddressRange packets;
+  std::uint64_t to_buffer = 0;  ///< what makes a packet's address the device's (Iova) of its buffer
+  std::uint32_t buffer_length = 0;
+};
+
+/// Whether kCount packets are of that pool and keep plain_rule(kBefore). Then where they begin for the
+/// device, kBefore bytes before their data, and how many bytes they are from there. Only there for vectors
+/// that make it cheaper than to look at one after the other.
+template <class Runs, unsigned kCount, std::uint16_t kBefore>
+[[nodiscard]] bool place_plain(Packet* const* packets, const PoolPlace& pool, RunWord* addresses,
+                               RunWord* lengths) noexcept requires requires(const void* const* blocks) {
+  Runs::template place_blocks<kCount>(blocks, BlockRule{}, BlockPlaces{}, addresses, lengths);
+}
+{
+  static constexpr BlockRule kRule = plain_rule(kBefore);
+  const BlockPlaces to{.range = pool.packets, .to_place = pool.to_buffer - kBefore, .to_other = kBefore};
+  return Runs::template place_blocks<kCount>(reinterpret_cast<const void* const*>(packets), kRule, to,
+                                             addresses, lengths);
 }
 
 }  // namespace spinring::mempool

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "base/dma.hpp"
@@ -96,16 +97,36 @@ std::uint16_t post_in_batches(std::uint32_t wanted, Take take, Post post) noexce
   return posted;
 }
 
-/// set_received() of several packets whose `bytes` count `skip` before the data. By vectors (Runs of
+/// set_received() of kCount packets whose `bytes` count `skip` before the data. By vectors (Runs of
 /// base/word_run.hpp), if the packets can do that.
 template <PacketPool P, class Runs, std::size_t kCount>
-void set_received_run(const std::array<typename P::Packet*, kCount>& packets, std::uint16_t offset,
-                      const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
-  if constexpr (requires { P::template set_received_run<Runs>(packets, offset, bytes, skip); }) {
-    P::template set_received_run<Runs>(packets, offset, bytes, skip);
+void set_received_run(typename P::Packet* const* packets, std::uint16_t offset, const std::uint32_t* bytes,
+                      std::uint16_t skip) noexcept {
+  if constexpr (requires { P::template set_received_run<Runs, kCount>(packets, offset, bytes, skip); }) {
+    P::template set_received_run<Runs, kCount>(packets, offset, bytes, skip);
   } else {
     for (std::size_t i = 0; i < kCount; ++i)
       P::set_received(*packets[i], offset, static_cast<std::uint16_t>(bytes[i] - skip));
+  }
+}
+
+/// Packets of which a cache hands out and keeps those of one pool alone, with buffers that are all alike: so
+/// where they lie is known without a look at them. `table` is the device's.
+template <class P>
+concept PlacedPackets = requires(const typename P::Cache& cache, const DmaTable& table) {
+  { P::place(cache, table) }
+  noexcept->std::same_as<mempool::PoolPlace>;
+};
+/// P::place(), or nothing for other packets.
+struct NoPlace {};
+template <class P>
+using Place = std::conditional_t<PlacedPackets<P>, mempool::PoolPlace, NoPlace>;
+template <PacketPool P>
+[[nodiscard]] Place<P> place_of(const typename P::Cache& cache, const DmaTable& table) noexcept {
+  if constexpr (PlacedPackets<P>) {
+    return P::place(cache, table);
+  } else {
+    return {};
   }
 }
 
@@ -138,20 +159,17 @@ struct SpinringPackets {
     packet.set_single(offset, length);
   }
   template <class Runs, std::size_t kCount>
-  static void set_received_run(const std::array<Packet*, kCount>& packets, std::uint16_t offset,
-                               const std::array<std::uint32_t, kCount>& bytes, std::uint16_t skip) noexcept {
-    mempool::set_singles<Runs>(packets, offset, bytes, skip);
+  static void set_received_run(Packet* const* packets, std::uint16_t offset, const std::uint32_t* bytes,
+                               std::uint16_t skip) noexcept {
+    mempool::set_singles<Runs, kCount>(packets, offset, bytes, skip);
   }
-  /// Whether each of kCount packets is one segment with data that asks for nothing, and has kHeadroom bytes
-  /// before it. Only there for vectors that make it cheaper than to look at one after the other.
-  template <class Runs, unsigned kCount, std::uint16_t kHeadroom>
-  [[nodiscard]] static bool are_plain(Packet* const* packets) noexcept requires
-      requires(const void* const* at, const BlockRule& rule) {
-    Runs::template all_keep<kCount>(at, rule);
-  }
-  {
-    static constexpr BlockRule kRule = mempool::plain_rule(kHeadroom);
-    return Runs::template all_keep<kCount>(reinterpret_cast<const void* const*>(packets), kRule);
+  static mempool::PoolPlace place(const Cache& cache, const DmaTable& table) noexcept {
+    const mempool::Pool& pool = cache.pool();
+    const Packet* const first = pool.packet(0);
+    const auto address = reinterpret_cast<std::uintptr_t>(first);
+    return {.packets = {address, reinterpret_cast<std::uintptr_t>(pool.packet(pool.capacity() - 1))},
+            .to_buffer = to_u64(table.iova(first->buffer(), first->region)) - address,
+            .buffer_length = pool.buffer_length()};
   }
   static void note(Packet& packet, const RxNotes& notes) noexcept {
     packet.offloads = notes.offloads;

@@ -68,7 +68,8 @@ class SplitRing {
     __atomic_store_n(&used()->idx, next_, __ATOMIC_RELEASE);
   }
 
-  /// Whether the driver asks for an interrupt (2.7.7). Reads a line that a polling driver writes all the time.
+  /// Whether the driver asks for an interrupt (2.7.7). Reads a line that a polling driver writes all the
+  /// time.
   [[nodiscard]] bool wants_interrupt() const noexcept {
     return (__atomic_load_n(&available()->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
   }

@@ -58,7 +58,7 @@ class PackedRing {
   /// Buffers of one descriptor for the device to write, packets.size() <= free(); `extent_of` says where a
   /// packet's buffer lies. The device sees them after publish().
   template <class Runs, class ExtentOf>
-  void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
+  void post_empty(std::span<Packet* const> packets, ExtentOf& extent_of) noexcept requires(!F.chains) {
     Listed<Packet, ExtentOf> list{packets.data(), extent_of};
     (void)post_all<Runs>(static_cast<std::uint16_t>(packets.size()), kDescWrite, list);
   }
@@ -243,7 +243,7 @@ class PackedRing {
                               std::uint16_t flags) noexcept {
     const std::uint16_t slot = ring_slot(writer.index, book.mask());
     if (!book.template enter_run<Runs, kCount>(slot, run.packets)) return false;
-    if constexpr (kKeepsLengths) std::copy(run.lengths.begin(), run.lengths.end(), &lengths_[slot]);
+    if constexpr (kKeepsLengths) Runs::template copy<kCount>(&lengths_[slot], run.lengths.data());
     const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
     std::uint64_t lap_before = 0;
     if (writer.first == nullptr) [[unlikely]] {

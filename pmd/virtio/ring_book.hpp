@@ -17,6 +17,12 @@
 
 namespace spinring::pmd::virtio {
 
+/// Copies kCount pointers (2, 4 or 8), as the vectors that they will be loaded as.
+template <class Runs, std::size_t kCount, class Packet>
+void copy_pointers(Packet** to, Packet* const* from) noexcept {
+  Runs::template copy<kCount>(reinterpret_cast<RunWord*>(to), reinterpret_cast<const RunWord*>(from));
+}
+
 /// What a ring is specialised by, beside its layout. A structural type.
 struct RingFeatures {
   bool in_order =
@@ -44,9 +50,22 @@ struct PostingRun {
   std::array<std::uint64_t, kCount> addresses;
   std::array<std::uint64_t, kCount> lengths;
 
-  /// `extent_of` is asked for each of them, in turn.
+  /// `extent_of` is asked for each of them, in turn, or for all if it describes runs.
   template <class Runs, class ExtentOf>
-  void describe(ExtentOf extent_of) noexcept {
+  void describe(ExtentOf& extent_of) noexcept {
+    if constexpr (requires { extent_of.template describe<Runs>(*this); }) {
+      extent_of.template describe<Runs>(*this);
+    } else {
+      describe_singly<Runs>(extent_of);
+    }
+  }
+  [[nodiscard]] Posting<Packet> at(std::size_t i) const noexcept {
+    return {packets[i], {Iova{addresses[i]}, static_cast<std::uint32_t>(lengths[i])}};
+  }
+
+ private:
+  template <class Runs, class ExtentOf>
+  void describe_singly(ExtentOf& extent_of) noexcept {
     std::array<std::uint64_t, kCount> to;
     std::array<std::uint64_t, kCount> bytes;
 #pragma GCC unroll 8
@@ -57,9 +76,6 @@ struct PostingRun {
     }
     Runs::template store_words<kCount>(addresses.data(), to);
     Runs::template store_words<kCount>(lengths.data(), bytes);
-  }
-  [[nodiscard]] Posting<Packet> at(std::size_t i) const noexcept {
-    return {packets[i], {Iova{addresses[i]}, static_cast<std::uint32_t>(lengths[i])}};
   }
 };
 
@@ -170,9 +186,10 @@ class RingBook {
   template <class Show>
   [[nodiscard]] bool show_run(std::uint32_t first, Show& show) const noexcept {
     if (!is_run<kRun>(first)) return false;
+    Packet* const* const run = packets_ + first;
 #pragma GCC unroll 8
     for (std::uint32_t i = 0; i < kRun; ++i) {
-      if (Packet* const packet = packets_[first + i]; packet != nullptr) show(*packet);
+      if (run[i] != nullptr) show(*run[i]);
     }
     return true;
   }

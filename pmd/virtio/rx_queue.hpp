@@ -13,6 +13,7 @@
 #include "base/cpu.hpp"
 #include "pmd/port.hpp"
 #include "pmd/virtio/queue.hpp"
+#include "pmd/virtio/rx_buffers.hpp"
 
 namespace spinring::pmd::virtio {
 
@@ -36,12 +37,6 @@ struct RxFeatures {
   constexpr bool operator==(const RxFeatures&) const = default;
 };
 
-/// Bytes that the device may write into a buffer of this type: all behind the headroom.
-template <PacketPool Packets>
-[[nodiscard]] std::uint32_t writable(const typename Packets::Packet& packet) noexcept {
-  return std::uint32_t{Packets::capacity(packet)} - Packets::headroom_wanted();
-}
-
 /// An RX queue of any features, for the control plane.
 class RxQueueControl : public QueueControl {
  public:
@@ -62,7 +57,8 @@ class RxQueue final
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
         refill_threshold_(std::clamp<std::uint16_t>(this->fill_ / 8, 1, 128)),
-        enough_(enough()) {}
+        enough_(enough()),
+        buffers_(*this->cache_, *this->table_) {}
   ~RxQueue() override { give_back(); }
 
   /// Each is a single buffer whose `next` nobody has set: it must not be followed.
@@ -176,12 +172,17 @@ class RxQueue final
     std::array<std::uint32_t, Base::kHarvest> lengths;
     std::size_t count = 0;
 
-    template <std::size_t kCount>
+    template <class Runs, std::size_t kCount>
     void add(const std::array<Packet*, kCount>& run,
              const std::array<std::uint32_t, kCount>& of_run) noexcept {
-      std::copy(run.begin(), run.end(), &packets[count]);
-      std::copy(of_run.begin(), of_run.end(), &lengths[count]);
+      copy_pointers<Runs, kCount>(&packets[count], run.data());
+      Runs::template copy<kCount / 2>(reinterpret_cast<RunWord*>(&lengths[count]),
+                                      reinterpret_cast<const RunWord*>(of_run.data()));
       count += kCount;
+    }
+    void add(Packet* packet, std::uint32_t length) noexcept {
+      packets[count] = packet;
+      lengths[count++] = length;
     }
   };
   /// What a burst has found.
@@ -201,60 +202,61 @@ class RxQueue final
         for (Packet* const packet : run) Fetch()(*packet);
       }
       if constexpr (kGathers) {
-        gathered.add(run, lengths);
+        gathered.template add<Runs>(run, lengths);
       } else {
-        take_run(run, lengths);
+        take_run<kCount>(run.data(), lengths.data());
       }
     }
     void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
       if constexpr (!kLookAhead) Fetch()(*packet);
       if constexpr (kGathers) {
-        gathered.add(std::array{packet}, std::array{length});
+        gathered.add(packet, length);
       } else {
         take(packet, length);
       }
     }
     /// Makes frames of what was gathered.
     void settle() noexcept requires kGathers {
-      std::array<Packet*, Gathered::kRun> run;
-      std::array<std::uint32_t, Gathered::kRun> lengths;
+      constexpr std::size_t kRun = Gathered::kRun;
       std::size_t at = 0;
-      for (; at + run.size() <= gathered.count; at += run.size()) {
-        std::copy_n(&gathered.packets[at], run.size(), run.begin());
-        std::copy_n(&gathered.lengths[at], run.size(), lengths.begin());
-        take_run(run, lengths);
-      }
+      for (; at + kRun <= gathered.count; at += kRun)
+        take_run<kRun>(&gathered.packets[at], &gathered.lengths[at]);
       for (; at < gathered.count; ++at) take(gathered.packets[at], gathered.lengths[at]);
       gathered.count = 0;
     }
 
    private:
     template <std::size_t kCount>
-    void take_run(const std::array<Packet*, kCount>& run,
-                  const std::array<std::uint32_t, kCount>& lengths) noexcept {
-      if (!queue.is_open() && queue.template accept_run<Runs>(run, lengths) && are_whole(run)) [[likely]] {
-        add_run(run, lengths);
+    void take_run(Packet* const* run, const std::uint32_t* lengths) noexcept {
+      if (!queue.is_open() && queue.template accept_run<Runs, kCount>(run, lengths) && are_whole<kCount>(run))
+          [[likely]] {
+        add_run<kCount>(run, lengths);
       } else {
         for (std::size_t i = 0; i < kCount; ++i) take(run[i], lengths[i]);
       }
     }
     template <std::size_t kCount>
-    [[nodiscard]] static bool are_whole(const std::array<Packet*, kCount>& run) noexcept {
-      bool part = false;
+    [[nodiscard]] static bool are_whole(Packet* const* run) noexcept {
+      std::uint16_t any = 0;
+      std::uint16_t all = 1;
 #pragma GCC unroll 8
-      for (Packet* const packet : run) part |= is_part(*packet);
-      return !part;
+      for (std::size_t i = 0; i < kCount; ++i) {
+        const std::uint16_t buffers = buffers_of(*run[i]);
+        any |= buffers;
+        all &= buffers;
+      }
+      return any == 1 && all == 1;
     }
     /// add() of frames whose bytes are all there; stored as they will be loaded, if none can be dropped.
     template <std::size_t kCount>
-    void add_run(const std::array<Packet*, kCount>& frames,
-                 const std::array<std::uint32_t, kCount>& lengths) noexcept {
+    void add_run(Packet* const* frames, const std::uint32_t* lengths) noexcept {
       if constexpr (F.header.offloads) {
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kCount; ++i) add(queue.finished(*frames[i]), lengths[i]);
       } else {
-        end = std::copy(frames.begin(), frames.end(), end);
-        bytes += std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0});
+        copy_pointers<Runs, kCount>(end, frames);
+        end += kCount;
+        bytes += std::accumulate(lengths, lengths + kCount, std::uint64_t{0});
       }
     }
     void take(Packet* packet, std::uint32_t length) noexcept {
@@ -286,7 +288,6 @@ class RxQueue final
         reinterpret_cast<const NetHeader*>(Packets::buffer(packet) + Packets::headroom_wanted());
     return load_relaxed(header->num_buffers);
   }
-  [[nodiscard]] static bool is_part(Packet& packet) noexcept { return buffers_of(packet) != 1; }
   /// A buffer that the device has filled. Returns the frame that it completes, or nullptr.
   [[nodiscard]] Packet* take(Packet* packet, std::uint32_t length) noexcept {
     if (is_open()) [[unlikely]]
@@ -307,10 +308,9 @@ class RxQueue final
   }
   /// accept() of a run. False: one of them may not be accepted, or has to be looked at alone.
   template <class Runs, std::size_t kCount>
-  [[nodiscard]] bool accept_run(const std::array<Packet*, kCount>& run,
-                                const std::array<std::uint32_t, kCount>& lengths) const noexcept {
-    if (refused(!Runs::template within<kCount>(lengths.data(), kMinimumLength, shortest_))) return false;
-    set_received_run<Packets, Runs>(
+  [[nodiscard]] bool accept_run(Packet* const* run, const std::uint32_t* lengths) const noexcept {
+    if (refused(!Runs::template within<kCount>(lengths, kMinimumLength, buffers_.shortest()))) return false;
+    set_received_run<Packets, Runs, kCount>(
         run, static_cast<std::uint16_t>(Packets::headroom_wanted() + kHeaderBytes), lengths, kHeaderBytes);
     return true;
   }
@@ -439,19 +439,13 @@ class RxQueue final
   template <class Runs, class Take>
   std::uint16_t give(std::uint32_t wanted, Take take) noexcept {
     return post_in_batches<Packets>(wanted, take, [this](std::span<Packet*> fresh) {
-      this->ring_.template post_empty<Runs>(fresh, [this, &table = *this->table_](Packet& packet) {
-        const void* start = Packets::buffer(packet) + Packets::headroom_wanted();
-        const std::uint32_t length = writable<Packets>(packet);
-        if (length < shortest_) [[unlikely]]
-          shortest_ = length;
-        return Extent{Packets::iova(packet, start, table), length};
-      });
+      this->ring_.template post_empty<Runs>(fresh, buffers_);
     });
   }
 
   std::uint16_t refill_threshold_;
-  std::uint32_t enough_;                  ///< packets that are to go round, with a descriptor each
-  std::uint32_t shortest_ = 0x7FFF'FFFF;  ///< of the lengths that were ever offered
+  std::uint32_t enough_;  ///< packets that are to go round, with a descriptor each
+  RxBuffers<Packets> buffers_;
   OpenFrame open_;
   std::uint32_t borrowed_ = 0;   ///< packets that this queue has brought into circulation, as far as it knows
   std::uint32_t came_back_ = 0;  ///< packets that were recycled since this queue last borrowed; it may wrap

@@ -60,7 +60,7 @@ class SplitRing {
   /// packet's buffer lies, each time the same: it is asked for those alone that their descriptor does not
   /// name already. The device sees them after publish().
   template <class Runs, class ExtentOf>
-  void post_empty(std::span<Packet* const> packets, ExtentOf extent_of) noexcept requires(!F.chains) {
+  void post_empty(std::span<Packet* const> packets, ExtentOf& extent_of) noexcept requires(!F.chains) {
     Offering to = offering();
     while (!packets.empty()) {
       const std::size_t some = std::min<std::size_t>(packets.size(), Book::kRun);

@@ -60,7 +60,7 @@ class SplitTable {
   void describe_run(std::uint32_t first, const RunWord* keys, const RunWord* addresses,
                     const RunWord* lengths, std::uint16_t flags) noexcept {
     const std::uint64_t same = rest(0, flags, 0);
-    std::copy_n(keys, kCount, &keys_[first]);
+    Runs::template copy<kCount>(&keys_[first], keys);
     if constexpr (kKeepsRests)
       std::transform(lengths, lengths + kCount, &rests_[first],
                      [same](RunWord length) { return length | same; });

@@ -57,6 +57,7 @@ class TxQueue final
         tables_(parts.indirect.data() == nullptr ? IndirectTables()
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
+        place_(place_of<Packets>(*this->cache_, *this->table_)),
         batch_(std::clamp<std::uint16_t>(this->ring_.size() / 8, 1, kMostHeldBack)),
         most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)) {}
   ~TxQueue() override { give_back(); }
@@ -148,7 +149,7 @@ class TxQueue final
   /// held. To look after a full batch whether there are more takes a line that the device is writing.
   template <class Runs = NarrowRuns>
   void reclaim(std::uint16_t least = 1) noexcept {
-    Reclaimed reclaimed{*this};
+    Reclaimed<Runs> reclaimed{*this};
     std::uint16_t found = 0;
     do {
       reclaimed.end = reclaimed.single.data();
@@ -160,6 +161,7 @@ class TxQueue final
     } while (found == Base::kHarvest && this->ring_.held() >= least);
   }
   /// What one harvest has found: packets of one segment; the others go back at once.
+  template <class Runs>
   struct Reclaimed {
     TxQueue& queue;
     std::array<Packet*, Base::kHarvest> single;
@@ -170,7 +172,8 @@ class TxQueue final
     template <std::size_t kCount>
     void operator()(const std::array<Packet*, kCount>& run,
                     const std::array<std::uint32_t, kCount>& /*lengths*/) noexcept {
-      end = std::copy(run.begin(), run.end(), end);
+      copy_pointers<Runs, kCount>(end, run.data());
+      end += kCount;
     }
     void operator()(Packet* head, std::uint32_t /*length*/, std::uint16_t descriptors) noexcept {
       if (descriptors == 1) [[likely]] {
@@ -237,22 +240,15 @@ class TxQueue final
   /// Plain packets from the front, for Ring::post().
   struct PlainPackets {
     Packet** at;
-    const DmaTable& table;
+    const TxQueue& queue;
     std::uint64_t bytes = 0;
 
     template <class Runs, std::uint16_t kCount>
     [[nodiscard]] bool run(PostingRun<Packet, kCount>& run) noexcept {
-      if (!are_plain<Runs, kCount>()) [[unlikely]]
-        return false;
-      std::uint64_t sum = 0;
       run.packets = at;
-      run.template describe<Runs>([this, &sum](Packet& packet) {
-        const Extent extent = place(packet);
-        sum += extent.length;
-        return extent;
-      });
+      if (!place_run<Runs>(run) && !describe_run<Runs>(run)) [[unlikely]]
+        return false;
       at += kCount;
-      bytes += sum - kCount * kHeaderBytes;
       return true;
     }
     [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
@@ -260,30 +256,53 @@ class TxQueue final
       if (!is_plain(packet)) [[unlikely]]
         return false;
       ++at;
-      buffer = {&packet, place(packet)};
-      bytes += buffer.extent.length - kHeaderBytes;
+      buffer = {&packet, (*this)(packet)};
       return true;
+    }
+    /// Where a plain packet lies with its header, which is written.
+    [[nodiscard]] Extent operator()(Packet& packet) noexcept {
+      const std::uint32_t length = Packets::data_length(packet);
+      bytes += length;
+      return {Packets::iova(packet, clear_header(packet), *queue.table_), kHeaderBytes + length};
     }
 
    private:
-    template <class Runs, std::uint16_t kCount>
-    [[nodiscard]] bool are_plain() const noexcept {
-      if constexpr (requires { Packets::template are_plain<Runs, kCount, kHeaderBytes>(at); }) {
-        return Packets::template are_plain<Runs, kCount, kHeaderBytes>(at);
-      } else {
-        return std::all_of(at, at + kCount, [](const Packet* packet) { return is_plain(*packet); });
-      }
-    }
-    [[nodiscard]] Extent place(Packet& packet) const noexcept {
+    static std::byte* clear_header(Packet& packet) noexcept {
       std::byte* const header = Packets::data(packet) - kHeaderBytes;
       std::memset(header, 0, kHeaderBytes);
-      return {Packets::iova(packet, header, table), kHeaderBytes + Packets::data_length(packet)};
+      return header;
+    }
+    /// A run of plain packets of the queue's own pool, by vectors. False: it is none, or there are no such
+    /// vectors.
+    template <class Runs, std::uint16_t kCount>
+    [[nodiscard]] bool place_run(PostingRun<Packet, kCount>& run) noexcept {
+      if constexpr (requires {
+                      mempool::place_plain<Runs, kCount, kHeaderBytes>(run.packets, queue.place_, nullptr,
+                                                                       nullptr);
+                    }) {
+        if (!mempool::place_plain<Runs, kCount, kHeaderBytes>(run.packets, queue.place_, run.addresses.data(),
+                                                              run.lengths.data())) [[unlikely]]
+          return false;
+        bytes += Runs::template sum<kCount>(run.lengths.data()) - kCount * kHeaderBytes;
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < kCount; ++i) clear_header(*run.packets[i]);
+        return true;
+      }
+      return false;
+    }
+    /// A run of any plain packets. False: it is none.
+    template <class Runs, std::uint16_t kCount>
+    [[nodiscard]] bool describe_run(PostingRun<Packet, kCount>& run) noexcept {
+      if (!std::all_of(at, at + kCount, [](const Packet* packet) { return is_plain(*packet); })) [[unlikely]]
+        return false;
+      run.template describe<Runs>(*this);
+      return true;
     }
   };
   /// Plain packets up to the first that is not, as many as the ring takes.
   template <class Runs>
   void post_plain(Offer& offer) noexcept {
-    PlainPackets list{offer.at, *this->table_};
+    PlainPackets list{offer.at, *this};
     const auto most =
         static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - offer.at, this->ring_.free()));
     const std::uint16_t posted = this->ring_.template post<Runs>(most, list);
@@ -343,6 +362,7 @@ class TxQueue final
   IndirectTables tables_;
   NetHeader asked_{};  ///< what the packet at hand asks for
   Iova empty_header_;
+  [[no_unique_address]] Place<Packets> place_;  ///< of the cache's packets
   std::uint16_t batch_;          ///< packets that are published together while there are more to come
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
   std::uint16_t held_back_ = 0;  ///< posted and not published

@@ -45,7 +45,9 @@ struct CarelessPackets : pmd::SpinringPackets {
     const std::uint64_t lie = elsewhere.load(std::memory_order_relaxed);
     return lie != 0 ? Iova{lie} : table.iova(address, packet.region);
   }
+  static void place() = delete;  // or nobody would ask for an iova()
 };
+static_assert(!pmd::PlacedPackets<CarelessPackets>);
 static_assert(pmd::PacketPool<CarelessPackets>);
 
 using Port = pmd::BasicPort<CarelessPackets>;

@@ -36,8 +36,18 @@ struct Kind {
   void (*blocks8)(void* const*, const Block&, const std::uint32_t*);
   void (*store4)(RunWord*, const std::array<std::uint64_t, 4>&);
   void (*store8)(RunWord*, const std::array<std::uint64_t, 8>&);
-  bool (*keep4)(const void* const*, const BlockRule&) = nullptr;  ///< not of all kinds
-  bool (*keep8)(const void* const*, const BlockRule&) = nullptr;
+  void (*copy2)(RunWord*, const RunWord*);
+  void (*copy4)(RunWord*, const RunWord*);
+  void (*copy8)(RunWord*, const RunWord*);
+  void (*add4)(RunWord*, const RunWord*, std::uint64_t);
+  void (*add8)(RunWord*, const RunWord*, std::uint64_t);
+  void (*put4)(RunWord*, std::uint64_t);
+  void (*put8)(RunWord*, std::uint64_t);
+  // Not of all kinds:
+  bool (*place4)(const void* const*, const BlockRule&, const BlockPlaces&, RunWord*, RunWord*) = nullptr;
+  bool (*place8)(const void* const*, const BlockRule&, const BlockPlaces&, RunWord*, RunWord*) = nullptr;
+  std::uint64_t (*sum4)(const RunWord*) = nullptr;
+  std::uint64_t (*sum8)(const RunWord*) = nullptr;
 };
 template <class Runs>
 Kind kind(const char* name) {
@@ -58,12 +68,19 @@ Kind kind(const char* name) {
           Runs::template write_blocks<4>,
           Runs::template write_blocks<8>,
           Runs::template store_words<4>,
-          Runs::template store_words<8>};
-  if constexpr (requires(const void* const* blocks, BlockRule rule) {
-                  Runs::template all_keep<4>(blocks, rule);
-                }) {
-    of.keep4 = Runs::template all_keep<4>;
-    of.keep8 = Runs::template all_keep<8>;
+          Runs::template store_words<8>,
+          Runs::template copy<2>,
+          Runs::template copy<4>,
+          Runs::template copy<8>,
+          Runs::template add<4>,
+          Runs::template add<8>,
+          Runs::template fill<4>,
+          Runs::template fill<8>};
+  if constexpr (requires { Runs::template place_blocks<4>; }) {
+    of.place4 = Runs::template place_blocks<4>;
+    of.place8 = Runs::template place_blocks<8>;
+    of.sum4 = Runs::template sum<4>;
+    of.sum8 = Runs::template sum<8>;
   }
   return of;
 }
@@ -267,32 +284,107 @@ TEST(WordRun, BlocksAreWrittenWithANumberInBothHalvesOfTheirSecondWord) {
   }
 }
 
-TEST(WordRun, BlocksKeepARuleUnlessABitOfTheMaskDiffersOrAPartIsTooLow) {
+TEST(WordRun, WordsAreCopiedAddedToAndFilledAndNoOthers) {
+  for (const Kind& of : kinds()) {
+    SCOPED_TRACE(of.name);
+    Eight from;
+    std::iota(from.begin(), from.end(), 0xFFFF'FFFF'FFFF'FFFCU);
+    for (const auto& [count, copy] : {std::pair{2U, of.copy2}, {4U, of.copy4}, {8U, of.copy8}}) {
+      Eight to{};
+      copy(to.data(), from.data());
+      for (unsigned i = 0; i < 8; ++i) EXPECT_EQ(to[i], i < count ? from[i] : 0) << count << ": " << i;
+    }
+    for (const auto& [count, add] : {std::pair{4U, of.add4}, {8U, of.add8}}) {
+      Eight to{};
+      add(to.data(), from.data(), 0x1'0000'0005);
+      for (unsigned i = 0; i < 8; ++i)
+        EXPECT_EQ(to[i], i < count ? from[i] + 0x1'0000'0005 : 0) << count << ": " << i;
+    }
+    for (const auto& [count, put] : {std::pair{4U, of.put4}, {8U, of.put8}}) {
+      Eight to{};
+      put(to.data(), ~std::uint64_t{1});
+      for (unsigned i = 0; i < 8; ++i)
+        EXPECT_EQ(to[i], i < count ? ~std::uint64_t{1} : 0) << count << ": " << i;
+    }
+  }
+}
+
+/// Blocks side by side, as packets of a pool lie.
+struct Blocks {
+  std::array<std::array<std::uint64_t, 4>, 10> all{};  ///< the first and the last are out of range
+  std::array<const void*, 8> at{};
+  BlockPlaces to{.to_place = 0x1'0000'0000, .to_other = 5};
+
+  Blocks() {
+    to.range = {address(1), address(8)};
+    for (std::size_t i = 0; i < 8; ++i) {
+      at[i] = &all[8 - i];
+      all[8 - i] = {0, (12 + i) << 48 | (i * 0x1FFF) << 32 | 0xABCD'0123, 1, std::uint64_t{0x8001} << 48};
+    }
+  }
+  [[nodiscard]] std::uintptr_t address(std::size_t i) const {
+    return reinterpret_cast<std::uintptr_t>(&all[i]);
+  }
+};
+BlockRule rule_of_blocks() {
   BlockRule rule;
   rule.expected = {0, 7, 1, 0};
   rule.mask = {~std::uint64_t{0}, 0, 0xFFFF'0000'FFFF, 0};
   rule.least[7] = 12;
   rule.least[15] = 0x8001;
+  return rule;
+}
+
+TEST(WordRun, BlocksKeepARuleUnlessABitOfTheMaskDiffersOrAPartIsTooLow) {
+  const BlockRule rule = rule_of_blocks();
   for (const Kind& of : kinds()) {
-    if (of.keep4 == nullptr) continue;
+    if (of.place4 == nullptr) continue;
     for (const unsigned count : {4U, 8U}) {
       SCOPED_TRACE(of.name + " " + std::to_string(count));
-      const auto& keep = count == 4 ? of.keep4 : of.keep8;
-      std::array<std::array<std::uint64_t, 4>, 8> blocks;
-      std::array<const void*, 8> at{};
-      for (unsigned i = 0; i < 8; ++i) {
-        blocks[i] = {0, std::uint64_t{12} << 48, 1, std::uint64_t{0x8001} << 48};
-        at[i] = &blocks[i];
-      }
-      EXPECT_TRUE(keep(at.data(), rule));
+      const auto& place = count == 4 ? of.place4 : of.place8;
+      Blocks blocks;
+      Eight places;
+      Eight others;
+      EXPECT_TRUE(place(blocks.at.data(), rule, blocks.to, places.data(), others.data()));
       for (unsigned i = 0; i < count; ++i) {
+        auto& block = blocks.all[8 - i];
         for (unsigned bit = 0; bit < 256; ++bit) {
-          std::uint64_t& word = blocks[i][bit / 64];
-          word ^= std::uint64_t{1} << bit % 64;
-          const bool too_low = blocks[i][1] >> 48 < 12 || blocks[i][3] >> 48 < 0x8001;
-          EXPECT_EQ(keep(at.data(), rule), (rule.mask[bit / 64] >> bit % 64 & 1) == 0 && !too_low)
+          block[bit / 64] ^= std::uint64_t{1} << bit % 64;
+          const bool too_low = block[1] >> 48 < 12 || block[3] >> 48 < 0x8001;
+          EXPECT_EQ(place(blocks.at.data(), rule, blocks.to, places.data(), others.data()),
+                    (rule.mask[bit / 64] >> bit % 64 & 1) == 0 && !too_low)
               << i << ", bit " << bit;
-          word ^= std::uint64_t{1} << bit % 64;
+          block[bit / 64] ^= std::uint64_t{1} << bit % 64;
+        }
+      }
+    }
+  }
+}
+
+TEST(WordRun, BlocksInRangeAreToldByTheirPlacesAndOthersAreRefused) {
+  for (const Kind& of : kinds()) {
+    if (of.place4 == nullptr) continue;
+    for (const unsigned count : {4U, 8U}) {
+      SCOPED_TRACE(of.name + " " + std::to_string(count));
+      const auto& place = count == 4 ? of.place4 : of.place8;
+      Blocks blocks;
+      Eight places{};
+      Eight others{};
+      ASSERT_TRUE(place(blocks.at.data(), rule_of_blocks(), blocks.to, places.data(), others.data()));
+      std::uint64_t sum = 0;
+      for (unsigned i = 0; i < 8; ++i) {
+        EXPECT_EQ(places[i], i < count ? blocks.address(8 - i) + 0x1'0000'0000 + 12 + i : 0) << i;
+        EXPECT_EQ(others[i], i < count ? i * 0x1FFF + 5 : 0) << i;
+        sum += others[i];
+      }
+      EXPECT_EQ((count == 4 ? of.sum4 : of.sum8)(others.data()), sum);
+      for (unsigned i = 0; i < count; ++i) {
+        for (const std::size_t outside : {std::size_t{0}, std::size_t{9}}) {
+          const auto was = std::exchange(blocks.at[i], &blocks.all[outside]);
+          blocks.all[outside] = blocks.all[8 - i];
+          EXPECT_FALSE(place(blocks.at.data(), rule_of_blocks(), blocks.to, places.data(), others.data()))
+              << i << ": " << outside;
+          blocks.at[i] = was;
         }
       }
     }
