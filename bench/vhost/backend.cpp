@@ -265,7 +265,6 @@ void Backend::stop(Queue& queue) noexcept {
   if (const auto* split = std::get_if<SplitRing>(&queue.ring)) queue.base = split->base();
   if (const auto* packed = std::get_if<PackedRing>(&queue.ring)) queue.base = packed->base();
   queue.ring.emplace<std::monostate>();
-  queue.owed = false;
   queue.started = false;
 }
 
@@ -297,22 +296,10 @@ void Backend::disconnect() noexcept {
   recount();
 }
 
-/// While a ring moves (`moved`) it goes by what the driver asked for when its index was read; once it stands
-/// still, the driver is asked again, as it may have gone to sleep since.
 template <class R>
-void Backend::interrupt(const R& ring, Queue& queue, bool moved) noexcept {
-  if (moved) {
-    queue.owed = true;
-    if (!ring.wanted_interrupt()) [[likely]]
-      return;
-  } else if (!queue.owed) {
+void Backend::interrupt(const R& ring, const Queue& queue) noexcept {
+  if (!queue.call || !ring.wants_interrupt()) [[likely]]
     return;
-  }
-  queue.owed = false;
-  // 2.7.7.1, 2.8.10: what was given back is visible before the driver's wish is read. Pairs with the driver,
-  // which asks and then looks at the ring once more.
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  if (!queue.call || !ring.wants_interrupt()) return;
   ::eventfd_write(queue.call.get(), 1);
   ++interrupts_;
 }
@@ -328,15 +315,13 @@ bool Backend::serve_pair(unsigned pair, std::uint64_t now) noexcept {
     R* tx = transmit.enabled ? std::get_if<R>(&transmit.ring) : nullptr;
     if (rx != nullptr) traffic_.begin_giving(*rx, now);
     if (tx != nullptr) traffic_.begin_collecting(*tx);
-    if (rx != nullptr) {
-      const bool given = traffic_.finish_giving(*rx, first_stream_ + pair, mergeable);
-      interrupt(*rx, receive, given);
-      moved |= given;
+    if (rx != nullptr && traffic_.finish_giving(*rx, first_stream_ + pair, mergeable)) {
+      moved = true;
+      interrupt(*rx, receive);
     }
-    if (tx != nullptr) {
-      const bool collected = traffic_.finish_collecting(*tx);
-      interrupt(*tx, transmit, collected);
-      moved |= collected;
+    if (tx != nullptr && traffic_.finish_collecting(*tx)) {
+      moved = true;
+      interrupt(*tx, transmit);
     }
   };
   if (negotiated_.has(VIRTIO_F_RING_PACKED)) {

@@ -77,7 +77,6 @@ class Backend {
     Fd kick;
     Fd call;
     Ring ring;
-    bool owed = false;  ///< buffers were given back, and no interrupt for them
 
     [[nodiscard]] bool runs() const noexcept { return enabled && ring.index() != 0; }
   };
@@ -97,7 +96,7 @@ class Backend {
 
   bool serve_pair(unsigned pair, std::uint64_t now) noexcept;
   template <class R>
-  void interrupt(const R& ring, Queue& queue, bool moved) noexcept;
+  void interrupt(const R& ring, const Queue& queue) noexcept;
 
   /// Of all ports.
   struct Shared {

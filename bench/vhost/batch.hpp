@@ -52,6 +52,7 @@ struct Batch {
   unsigned count = 0;
   bool alike = false;     ///< each is one piece in one descriptor, all of one length
   bool counting = false;  ///< split: the heads count up, from the table's last to its first
+  bool in_runs = false;   ///< split: they do in runs, and the chains were written by vectors
   std::vector<Further> further;
   std::vector<Piece> more;
 
@@ -64,6 +65,7 @@ struct Batch {
     count = 0;
     alike = false;
     counting = false;
+    in_runs = false;
     further.clear();
     more.clear();
   }

@@ -72,13 +72,11 @@ class PackedRing {
     at_ = at;
   }
 
-  /// Whether the driver asks for an interrupt (2.8.10; EVENT_IDX is not offered).
+  /// After complete(): whether the driver asks for an interrupt (2.8.10; EVENT_IDX is not offered).
   [[nodiscard]] bool wants_interrupt() const noexcept {
     const auto* event = reinterpret_cast<const vring_packed_desc_event*>(place_.available);
     return __atomic_load_n(&event->flags, __ATOMIC_RELAXED) != VRING_PACKED_EVENT_FLAG_DISABLE;
   }
-  /// The same: what is read lies in a line of its own, which the driver seldom writes.
-  [[nodiscard]] bool wanted_interrupt() const noexcept { return wants_interrupt(); }
 
   /// For GET_VRING_BASE: slot and wrap counter; those of the used side are the same.
   [[nodiscard]] std::uint32_t base() const noexcept {

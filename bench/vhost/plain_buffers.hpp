@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -10,8 +11,8 @@
 
 namespace spinring::bench::vhost {
 
-/// What a batch from a split ring is expected to be: heads that count up, and each descriptor in one region
-/// of memory, with the first's length and flags.
+/// What a batch from a split ring is expected to be: runs of heads that count up, and each descriptor in one
+/// region of memory, with the first's length and flags.
 struct PlainBuffers {
   const std::uint16_t* ring = nullptr;  ///< the available ring's entries
   const std::byte* table = nullptr;     ///< the descriptors
@@ -43,11 +44,12 @@ class WideBuffers {
   static constexpr unsigned kAtOnce = 8;
   static_assert(Batch::kVector >= kAtOnce);
 
-  /// Writes `count` chains, which mean nothing unless true comes back: all are as expected.
+  /// Writes `count` chains, which mean nothing unless true comes back: all are as expected, their heads one
+  /// run or (kRuns) several that are not short.
+  template <bool kRuns>
   [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static bool take(const PlainBuffers buffers,
                                                                          Chain* chains,
                                                                          unsigned count) noexcept {
-    const __m128i up16 = _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7);
     const auto length = static_cast<long long>(buffers.length);
     constexpr long long kOneHead = 1LL << 32U;
     const __m512i tails = _mm512_setr_epi64(0, length, 0, length + kOneHead, 0, length + 2 * kOneHead, 0,
@@ -55,12 +57,16 @@ class WideBuffers {
     unsigned slot = buffers.slot;
     unsigned head = buffers.head;
     for (unsigned done = 0; done < count;) {
-      const unsigned ring_end = buffers.mask + 1U;
-      const unsigned now = std::min({kAtOnce, count - done, ring_end - slot, ring_end - head});
-      const auto entries = static_cast<__mmask8>((1U << now) - 1);
-      const __m128i heads = _mm_add_epi16(_mm_set1_epi16(static_cast<short>(head)), up16);
-      unsigned wrong =
-          _mm_mask_cmpneq_epu16_mask(entries, _mm_maskz_loadu_epi16(entries, buffers.ring + slot), heads);
+      unsigned now = room(buffers, slot, head, count - done);
+      unsigned wrong = 0;
+      if constexpr (kRuns) {
+        const Run run = next_run(buffers, slot, head, count - done);
+        if (run.count == 0) return false;
+        head = run.head;
+        now = run.count;
+      } else {
+        wrong = first_of(now) & ~counting(buffers, slot, head, now);
+      }
       const unsigned words = (1U << (2 * now)) - 1;
       const std::byte* const from = buffers.table + sizeof(vring_desc) * head;
       const __m512i first = _mm512_add_epi64(tails, _mm512_set1_epi64(static_cast<long long>(head) << 32U));
@@ -84,7 +90,7 @@ class WideBuffers {
                                                                  unsigned count) noexcept {
     const __m512i up = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i within = _mm512_set1_epi64(mask);
-    const __m512i written = _mm512_set1_epi64(static_cast<long long>(std::uint64_t{bytes} << 32U));
+    const __m512i written = set(std::uint64_t{bytes} << 32U);
     __m512i ids = _mm512_add_epi64(_mm512_set1_epi64(id), up);
     unsigned slot = ring_slot(index, mask);
     for (unsigned done = 0; done < count;) {
@@ -92,6 +98,25 @@ class WideBuffers {
       const auto entries = static_cast<__mmask8>((1U << now) - 1);
       _mm512_mask_storeu_epi64(ring + slot, entries, _mm512_or_si512(_mm512_and_si512(ids, within), written));
       ids = _mm512_add_epi64(ids, _mm512_set1_epi64(now));
+      done += now;
+      slot = (slot + now) & mask;
+    }
+  }
+  /// The same of chains that take() has written.
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_used(vring_used_elem* ring, std::uint16_t mask,
+                                                                 std::uint16_t index, const Chain* chains,
+                                                                 std::uint32_t bytes,
+                                                                 unsigned count) noexcept {
+    const __m512i second_words = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    const __m512i written = set(std::uint64_t{bytes} << 32U);
+    unsigned slot = ring_slot(index, mask);
+    for (unsigned done = 0; done < count;) {
+      const unsigned now = std::min({kAtOnce, count - done, mask + 1U - slot});
+      const auto entries = static_cast<__mmask8>((1U << now) - 1);
+      const __m512i words = _mm512_permutex2var_epi64(_mm512_loadu_si512(chains + done), second_words,
+                                                      _mm512_loadu_si512(chains + done + 4));
+      const __m512i ids = _mm512_srli_epi64(_mm512_and_si512(words, set(kId)), 32);
+      _mm512_mask_storeu_epi64(ring + slot, entries, _mm512_or_si512(ids, written));
       done += now;
       slot = (slot + now) & mask;
     }
@@ -141,12 +166,45 @@ class WideBuffers {
   }
 
  private:
-  static constexpr __mmask8 kAddresses = 0x55;            ///< of four descriptors: the first words,
-  static constexpr __mmask8 kTails = 0xaa;                ///< and the second
-  static constexpr std::uint64_t kId = 0xffff'0000'0000;  ///< of a packed descriptor's second word
+  static constexpr unsigned kShortest = 4;
+  static constexpr __mmask8 kAddresses = 0x55;  ///< of four descriptors: the first words,
+  static constexpr __mmask8 kTails = 0xaa;      ///< and the second
+  static constexpr std::uint64_t kId =
+      0xffff'0000'0000;  ///< of the second word of a chain or a packed descriptor
 
   [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i set(std::uint64_t word) noexcept {
     return _mm512_set1_epi64(static_cast<long long>(word));
+  }
+  /// Entries from `slot` on that are looked at together: of the next eight and of `most`, as far as neither
+  /// ring ends.
+  static unsigned room(const PlainBuffers& buffers, unsigned slot, unsigned head, unsigned most) noexcept {
+    const unsigned ring_end = buffers.mask + 1U;
+    return std::min({kAtOnce, most, ring_end - slot, ring_end - head});
+  }
+  /// Bits of so many entries.
+  static unsigned first_of(unsigned entries) noexcept { return (1U << entries) - 1; }
+  /// Which of the first `most` entries from `slot` on are as if they counted up from `head`.
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static unsigned counting(const PlainBuffers& buffers, unsigned slot,
+                                                                   unsigned head, unsigned most) noexcept {
+    const auto entries = static_cast<__mmask8>(first_of(most));
+    const __m128i heads =
+        _mm_add_epi16(_mm_set1_epi16(static_cast<short>(head)), _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm_mask_cmpeq_epu16_mask(entries, _mm_maskz_loadu_epi16(entries, buffers.ring + slot), heads);
+  }
+  struct Run {
+    unsigned head;
+    unsigned count;
+  };
+  /// What is left of a run that goes on at `head`, or one that begins here, at another. None: a short one.
+  [[gnu::target(SPINRING_AVX512_TARGET)]] static Run next_run(const PlainBuffers& buffers, unsigned slot,
+                                                              unsigned head, unsigned most) noexcept {
+    const auto length = [](unsigned alike) { return static_cast<unsigned>(std::countr_one(alike)); };
+    const unsigned left = length(counting(buffers, slot, head, room(buffers, slot, head, most)));
+    if (left != 0) return {head, left};
+    head = __atomic_load_n(buffers.ring + slot, __ATOMIC_RELAXED);
+    if (head > buffers.mask) return {head, 0};
+    const unsigned count = length(counting(buffers, slot, head, room(buffers, slot, head, most)));
+    return {head, count < kShortest && count < most ? 0 : count};
   }
   /// A line that may have changed since it was loaded.
   [[gnu::target(SPINRING_AVX512_TARGET)]] static __m512i load_again(const std::byte* from) noexcept {
@@ -179,9 +237,12 @@ class WideBuffers {
 #else
 /// Never called: nothing is wide here.
 struct WideBuffers {
+  template <bool kRuns>
   static bool take(const PlainBuffers& /*buffers*/, Chain* /*chains*/, unsigned /*count*/) noexcept {
     return false;
   }
+  static void write_used(vring_used_elem* /*ring*/, std::uint16_t /*mask*/, std::uint16_t /*index*/,
+                         const Chain* /*chains*/, std::uint32_t /*bytes*/, unsigned /*count*/) noexcept {}
   static void write_used(vring_used_elem* /*ring*/, std::uint16_t /*mask*/, std::uint16_t /*index*/,
                          std::uint16_t /*id*/, std::uint32_t /*bytes*/, unsigned /*count*/) noexcept {}
   static unsigned take_lines(const PlainLines& /*plain*/, Chain* /*chains*/, unsigned /*lines*/) noexcept {

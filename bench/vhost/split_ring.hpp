@@ -31,7 +31,6 @@ class SplitRing {
     if (ring_distance(available_, next_) < most) {
       // Acquire: the ring's entries and descriptors were written before the index.
       available_ = __atomic_load_n(&available()->idx, __ATOMIC_ACQUIRE);
-      wanted_interrupt_ = wants_interrupt();
       if (ring_distance(available_, next_) > place_.size) [[unlikely]] {
         violations().note(Violation::kAvailableIndex, available_, next_);
         broken_ = true;
@@ -68,13 +67,10 @@ class SplitRing {
     __atomic_store_n(&used()->idx, next_, __ATOMIC_RELEASE);
   }
 
-  /// Whether the driver asks for an interrupt (2.7.7). Reads a line that a polling driver writes all the
-  /// time.
+  /// After complete(): whether the driver asks for an interrupt (2.7.7).
   [[nodiscard]] bool wants_interrupt() const noexcept {
     return (__atomic_load_n(&available()->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
   }
-  /// The same when the index in that line was read last.
-  [[nodiscard]] bool wanted_interrupt() const noexcept { return wanted_interrupt_; }
 
   /// For GET_VRING_BASE.
   [[nodiscard]] std::uint32_t base() const noexcept { return next_; }
@@ -114,8 +110,8 @@ class SplitRing {
     return place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
   }
 
-  /// Nearly every batch is of plain buffers, alike, in the ring's and in memory's order. False: this one is
-  /// not, and nothing has been judged.
+  /// Nearly every batch is of plain buffers, alike, in runs that lie in a row in the table. False: this one
+  /// is not, and nothing has been judged.
   bool read_wide(Batch& batch, unsigned count) noexcept {
     const std::uint16_t slot = ring_slot(next_, mask_);
     const std::uint16_t head = available()->ring[slot];
@@ -135,16 +131,24 @@ class SplitRing {
         .guest = window.guest_address,
         .last = window.size - like.len,
         .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
-    if (!WideBuffers::take(buffers, batch.chains.data(), count)) return false;
+    batch.counting = WideBuffers::take<false>(buffers, batch.chains.data(), count);
+    if (!batch.counting) [[unlikely]] {
+      if (place_.in_order || !WideBuffers::take<true>(buffers, batch.chains.data(), count)) return false;
+      batch.in_runs = true;
+    }
     batch.count = count;
     batch.alike = true;
-    batch.counting = true;
     return true;
   }
 
   bool put_used_wide(const Batch& batch, unsigned count, const SameWritten& written) noexcept {
-    if (!place_.wide || !batch.counting) return false;
-    WideBuffers::write_used(used()->ring, mask_, next_, batch.chains[0].id, written.bytes, count);
+    if (batch.counting) {
+      WideBuffers::write_used(used()->ring, mask_, next_, batch.chains[0].id, written.bytes, count);
+    } else if (batch.in_runs) {
+      WideBuffers::write_used(used()->ring, mask_, next_, batch.chains.data(), written.bytes, count);
+    } else {
+      return false;
+    }
     return true;
   }
   template <class Written>
@@ -245,7 +249,6 @@ class SplitRing {
   std::uint16_t next_;       ///< the next buffer to complete: index of the available and of the used ring
   std::uint16_t available_;  ///< the driver's index as last read
   Order order_;              ///< before the buffer at next_
-  bool wanted_interrupt_ = true;
   bool broken_ = false;
 };
 

@@ -143,25 +143,6 @@ TEST_F(BackendTest, FillsReceiveBuffersAndTellsTheDriver) {
   EXPECT_FALSE(backend_->pass(0)) << "nothing is left to do";
 }
 
-TEST_F(BackendTest, WakesADriverThatWentToSleepSinceTheIndexWasRead) {
-  make({.in_flight = 8, .batch = 4});
-  bring_up(features());
-  rx_.available().flags = VRING_AVAIL_F_NO_INTERRUPT;
-  for (std::uint16_t i = 0; i < kSize; ++i) {
-    rx_.describe(i, SharedRingMemory::buffer(i), 2048, VRING_DESC_F_WRITE);
-    rx_.publish(i);
-  }
-  EXPECT_TRUE(backend_->pass(0));
-  rx_.available().flags = 0;
-  EXPECT_TRUE(backend_->pass(0));
-  EXPECT_EQ(rx_.used().idx, 8);
-  EXPECT_EQ(backend_->interrupts(), 0U) << "the index, and what lies in its line, need not be read";
-  EXPECT_FALSE(backend_->pass(0)) << "none of eight frames came back";
-  EXPECT_EQ(backend_->interrupts(), 1U);
-  EXPECT_FALSE(backend_->pass(0));
-  EXPECT_EQ(backend_->interrupts(), 1U) << "nothing was given back since";
-}
-
 TEST_F(BackendTest, VerifiesWhatComesBack) {
   make({.content = Content::kSequence});
   bring_up(features());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <random>
@@ -106,6 +107,42 @@ TEST(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
         ASSERT_NO_FATAL_FAILURE(expect_same_used(wide, narrow));
       }
       EXPECT_EQ(wide.violations.total(), 0U);
+    }
+  }
+}
+
+/// A driver whose buffers come back in another order offers runs of heads that lie anywhere in the table.
+TEST(PlainBuffersTest, RunsOfHeadsMayLieAnywhere) {
+  std::mt19937 random(3);
+  for (const unsigned shortest : {1U, 4U, 8U}) {
+    SCOPED_TRACE(shortest);
+    Side wide(true, Direction::kDeviceReads, false, 0);
+    Side narrow(false, Direction::kDeviceReads, false, 0);
+    unsigned by_vectors = 0;
+    constexpr unsigned kRounds = 2000;
+    for (unsigned round = 0; round < kRounds; ++round) {
+      unsigned count = 0;
+      while (count < Batch::kMost) {
+        const unsigned length =
+            std::min(shortest + static_cast<unsigned>(random() % 5), Batch::kMost - count);
+        const auto head = static_cast<unsigned>(random() % kRingEntries);
+        for (unsigned i = 0; i < length; ++i) {
+          for (Side* side : {&wide, &narrow})
+            side->driver.publish(static_cast<std::uint16_t>((head + i) % kRingEntries));
+        }
+        count += length;
+      }
+      for (Side* side : {&wide, &narrow}) side->device->take(side->batch, Batch::kMost);
+      by_vectors += wide.batch.in_runs ? 1 : 0;
+      ASSERT_NO_FATAL_FAILURE(expect_same(wide, narrow));
+      for (Side* side : {&wide, &narrow}) side->device->complete(side->batch, count, SameWritten{round});
+      ASSERT_NO_FATAL_FAILURE(expect_same_used(wide, narrow));
+    }
+    EXPECT_EQ(wide.violations.total(), 0U);
+    if (!wide.wide) {
+      EXPECT_EQ(by_vectors, 0U);
+    } else if (shortest == 8) {
+      EXPECT_GT(by_vectors, kRounds / 2);
     }
   }
 }
