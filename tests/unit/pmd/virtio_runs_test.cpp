@@ -170,5 +170,41 @@ TEST_P(Runs, APacketThatIsNotPlainIsFoundAmongPlainOnes) {
   }
 }
 
+/// A run of the queue's own pool is placed at once. A packet of another pool, in another region of memory,
+/// has its own address, and goes back to its own pool.
+TEST_P(Runs, PacketsOfAnotherPoolGoFromWhereTheyLie) {
+  constexpr std::uint32_t kOthers = 3500;  // more than the first region has room for
+  ASSERT_OK(rig.memory->grow({.bytes = 4U << 20, .hugepages = false}));
+  auto other =
+      mempool::Pool::create(*rig.memory, {.name = "other", .packets = kOthers, .buffer_length = 512});
+  ASSERT_OK(other);
+  ASSERT_NE((*other)->packet(0)->region, rig.pool->packet(0)->region);
+  {
+    mempool::PoolCache others(**other);
+    for (std::uint32_t from = 0; from <= kRunsBurst; ++from) {
+      for (std::uint32_t until = from; until <= kRunsBurst; ++until) {
+        std::array<Packet*, kRunsBurst> burst{};
+        Frames expected;
+        for (std::uint32_t i = 0; i < kRunsBurst; ++i) {
+          burst[i] = rig.packet(frame(i));
+          expected.push_back(frame(i));
+          if (i < from || i >= until) continue;
+          Packet* const foreign = others.get();
+          ASSERT_NE(foreign, nullptr);
+          const auto bytes = burst[i]->bytes();
+          std::copy(bytes.begin(), bytes.end(), foreign->data());
+          foreign->reset(static_cast<std::uint16_t>(bytes.size()));
+          rig.cache->put({&burst[i], 1});
+          burst[i] = foreign;
+        }
+        ASSERT_EQ(rig.port->tx(0).burst(burst), kRunsBurst);
+        ASSERT_EQ(rig.sent(), expected) << from << " to " << until;
+      }
+    }
+    rig.reclaim();
+  }
+  EXPECT_EQ((*other)->available(), kOthers);
+}
+
 }  // namespace
 }  // namespace spinring::pmd
