@@ -57,7 +57,7 @@ class WideBuffers {
     unsigned slot = buffers.slot;
     unsigned head = buffers.head;
     for (unsigned done = 0; done < count;) {
-      unsigned now = room(buffers, slot, head, count - done);
+      unsigned now = 0;
       unsigned wrong = 0;
       if constexpr (kRuns) {
         const Run run = next_run(buffers, slot, head, count - done);
@@ -65,6 +65,7 @@ class WideBuffers {
         head = run.head;
         now = run.count;
       } else {
+        now = room(buffers, slot, head, count - done);
         wrong = first_of(now) & ~counting(buffers, slot, head, now);
       }
       const unsigned words = (1U << (2 * now)) - 1;

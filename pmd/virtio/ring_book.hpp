@@ -17,9 +17,9 @@
 
 namespace spinring::pmd::virtio {
 
-/// Copies kCount pointers (2, 4 or 8), as the vectors that they will be loaded as.
+/// Copies a run of packets' addresses, as the vectors that they will be loaded as.
 template <class Runs, std::size_t kCount, class Packet>
-void copy_pointers(Packet** to, Packet* const* from) noexcept {
+void copy_run(Packet** to, Packet* const* from) noexcept {
   Runs::template copy<kCount>(reinterpret_cast<RunWord*>(to), reinterpret_cast<const RunWord*>(from));
 }
 

@@ -175,7 +175,7 @@ class RxQueue final
     template <class Runs, std::size_t kCount>
     void add(const std::array<Packet*, kCount>& run,
              const std::array<std::uint32_t, kCount>& of_run) noexcept {
-      copy_pointers<Runs, kCount>(&packets[count], run.data());
+      copy_run<Runs, kCount>(&packets[count], run.data());
       Runs::template copy<kCount / 2>(reinterpret_cast<RunWord*>(&lengths[count]),
                                       reinterpret_cast<const RunWord*>(of_run.data()));
       count += kCount;
@@ -254,7 +254,7 @@ class RxQueue final
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kCount; ++i) add(queue.finished(*frames[i]), lengths[i]);
       } else {
-        copy_pointers<Runs, kCount>(end, frames);
+        copy_run<Runs, kCount>(end, frames);
         end += kCount;
         bytes += std::accumulate(lengths, lengths + kCount, std::uint64_t{0});
       }

@@ -172,7 +172,7 @@ class TxQueue final
     template <std::size_t kCount>
     void operator()(const std::array<Packet*, kCount>& run,
                     const std::array<std::uint32_t, kCount>& /*lengths*/) noexcept {
-      copy_pointers<Runs, kCount>(end, run.data());
+      copy_run<Runs, kCount>(end, run.data());
       end += kCount;
     }
     void operator()(Packet* head, std::uint32_t /*length*/, std::uint16_t descriptors) noexcept {

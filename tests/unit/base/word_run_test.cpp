@@ -335,60 +335,63 @@ BlockRule rule_of_blocks() {
   return rule;
 }
 
-TEST(WordRun, BlocksKeepARuleUnlessABitOfTheMaskDiffersOrAPartIsTooLow) {
-  const BlockRule rule = rule_of_blocks();
+/// Calls `check` for each kind that places blocks, and each length of a run.
+template <class Check>
+void for_each_placing(Check check) {
   for (const Kind& of : kinds()) {
     if (of.place4 == nullptr) continue;
     for (const unsigned count : {4U, 8U}) {
       SCOPED_TRACE(of.name + " " + std::to_string(count));
-      const auto& place = count == 4 ? of.place4 : of.place8;
       Blocks blocks;
-      Eight places;
-      Eight others;
-      EXPECT_TRUE(place(blocks.at.data(), rule, blocks.to, places.data(), others.data()));
-      for (unsigned i = 0; i < count; ++i) {
-        auto& block = blocks.all[8 - i];
-        for (unsigned bit = 0; bit < 256; ++bit) {
-          block[bit / 64] ^= std::uint64_t{1} << bit % 64;
-          const bool too_low = block[1] >> 48 < 12 || block[3] >> 48 < 0x8001;
-          EXPECT_EQ(place(blocks.at.data(), rule, blocks.to, places.data(), others.data()),
-                    (rule.mask[bit / 64] >> bit % 64 & 1) == 0 && !too_low)
-              << i << ", bit " << bit;
-          block[bit / 64] ^= std::uint64_t{1} << bit % 64;
-        }
-      }
+      check(of, count, blocks);
     }
   }
 }
 
-TEST(WordRun, BlocksInRangeAreToldByTheirPlacesAndOthersAreRefused) {
-  for (const Kind& of : kinds()) {
-    if (of.place4 == nullptr) continue;
-    for (const unsigned count : {4U, 8U}) {
-      SCOPED_TRACE(of.name + " " + std::to_string(count));
-      const auto& place = count == 4 ? of.place4 : of.place8;
-      Blocks blocks;
-      Eight places{};
-      Eight others{};
-      ASSERT_TRUE(place(blocks.at.data(), rule_of_blocks(), blocks.to, places.data(), others.data()));
-      std::uint64_t sum = 0;
-      for (unsigned i = 0; i < 8; ++i) {
-        EXPECT_EQ(places[i], i < count ? blocks.address(8 - i) + 0x1'0000'0000 + 12 + i : 0) << i;
-        EXPECT_EQ(others[i], i < count ? i * 0x1FFF + 5 : 0) << i;
-        sum += others[i];
-      }
-      EXPECT_EQ((count == 4 ? of.sum4 : of.sum8)(others.data()), sum);
-      for (unsigned i = 0; i < count; ++i) {
-        for (const std::size_t outside : {std::size_t{0}, std::size_t{9}}) {
-          const auto was = std::exchange(blocks.at[i], &blocks.all[outside]);
-          blocks.all[outside] = blocks.all[8 - i];
-          EXPECT_FALSE(place(blocks.at.data(), rule_of_blocks(), blocks.to, places.data(), others.data()))
-              << i << ": " << outside;
-          blocks.at[i] = was;
-        }
+TEST(WordRun, BlocksKeepARuleUnlessABitOfTheMaskDiffersOrAPartIsTooLow) {
+  const BlockRule rule = rule_of_blocks();
+  for_each_placing([&rule](const Kind& of, unsigned count, Blocks& blocks) {
+    const auto& place = count == 4 ? of.place4 : of.place8;
+    Eight places;
+    Eight others;
+    EXPECT_TRUE(place(blocks.at.data(), rule, blocks.to, places.data(), others.data()));
+    for (unsigned i = 0; i < count; ++i) {
+      auto& block = blocks.all[8 - i];
+      for (unsigned bit = 0; bit < 256; ++bit) {
+        block[bit / 64] ^= std::uint64_t{1} << bit % 64;
+        const bool too_low = block[1] >> 48 < 12 || block[3] >> 48 < 0x8001;
+        EXPECT_EQ(place(blocks.at.data(), rule, blocks.to, places.data(), others.data()),
+                  (rule.mask[bit / 64] >> bit % 64 & 1) == 0 && !too_low)
+            << i << ", bit " << bit;
+        block[bit / 64] ^= std::uint64_t{1} << bit % 64;
       }
     }
-  }
+  });
+}
+
+TEST(WordRun, BlocksInRangeAreToldByTheirPlacesAndOthersAreRefused) {
+  for_each_placing([](const Kind& of, unsigned count, Blocks& blocks) {
+    const auto& place = count == 4 ? of.place4 : of.place8;
+    Eight places{};
+    Eight others{};
+    ASSERT_TRUE(place(blocks.at.data(), rule_of_blocks(), blocks.to, places.data(), others.data()));
+    std::uint64_t sum = 0;
+    for (unsigned i = 0; i < 8; ++i) {
+      EXPECT_EQ(places[i], i < count ? blocks.address(8 - i) + 0x1'0000'0000 + 12 + i : 0) << i;
+      EXPECT_EQ(others[i], i < count ? i * 0x1FFF + 5 : 0) << i;
+      sum += others[i];
+    }
+    EXPECT_EQ((count == 4 ? of.sum4 : of.sum8)(others.data()), sum);
+    for (unsigned i = 0; i < count; ++i) {
+      for (const std::size_t outside : {std::size_t{0}, std::size_t{9}}) {
+        const auto was = std::exchange(blocks.at[i], &blocks.all[outside]);
+        blocks.all[outside] = blocks.all[8 - i];
+        EXPECT_FALSE(place(blocks.at.data(), rule_of_blocks(), blocks.to, places.data(), others.data()))
+            << i << ": " << outside;
+        blocks.at[i] = was;
+      }
+    }
+  });
 }
 
 }  // namespace
