@@ -74,6 +74,9 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--cpu", server.cpu, "CPU to run on");
   app.add_option("--duration", server.seconds, "seconds to measure; 0: until the front end goes or SIGINT");
   app.add_option("--warm-up", server.warm_up, "seconds of traffic before that");
+  app.add_option("--gap", server.gap,
+                 "seconds: a side that does nothing for longer was pre-empted, and the slice does not count")
+      ->capture_default_str();
   app.add_option("--timeout", server.timeout, "seconds to wait for the front end and its first frame");
   app.add_option("--sessions", server.sessions, "front ends to serve, one after the other")
       ->check(CLI::Range(1U, 1000000U));

@@ -85,7 +85,8 @@ Server::Server(const ServerOptions& options, std::unique_ptr<Listener> listener,
       stats_(std::move(stats)),
       ledger_(std::move(ledger)),
       backend_(options_.backend),
-      recorder_(tsc_hz(), options_.warm_up, options_.seconds > 0 ? options_.seconds : kUnlimitedSeconds) {}
+      recorder_(tsc_hz(), options_.warm_up, options_.seconds > 0 ? options_.seconds : kUnlimitedSeconds,
+                options_.gap) {}
 
 Result<Channel> Server::next_front_end() {
   const Deadline deadline(seconds(options_.timeout));

@@ -25,6 +25,7 @@ struct ServerOptions {
   double seconds = 1.0;      ///< measured; 0: until the front end goes or a signal comes
   double timeout = 30.0;     ///< waiting for the front end and its first frame
   double rate = 0;           ///< M frames a second given to the driver; 0: as many as it takes
+  double gap = kGapSeconds;  ///< a side that is away for longer was pre-empted
   unsigned sessions = 1;     ///< front ends served, one after the other
   unsigned idle_pauses = 2;  ///< pause instructions after a pass that moved nothing
   std::string stats_file;

@@ -7,9 +7,6 @@ namespace spinring::bench::vhost {
 namespace {
 
 constexpr double kSliceSeconds = 1e-3;
-/// A timer interrupt takes a few microseconds on a machine and up to 60 in a virtual one, a thousand times a
-/// second, on both sides alike; a thread that is switched out is away for longer than this.
-constexpr double kGapSeconds = 100e-6;
 
 }  // namespace
 
@@ -25,10 +22,10 @@ Spread spread_of(std::vector<double> values) {
   return {values.front(), at(0.25), at(0.5), at(0.75), values.back()};
 }
 
-SliceRecorder::SliceRecorder(std::uint64_t tsc_hz, double warm_up_seconds, double seconds)
+SliceRecorder::SliceRecorder(std::uint64_t tsc_hz, double warm_up_seconds, double seconds, double gap_seconds)
     : hz_(tsc_hz),
       slice_ticks_(static_cast<std::uint64_t>(static_cast<double>(tsc_hz) * kSliceSeconds)),
-      gap_ticks_(static_cast<std::uint64_t>(static_cast<double>(tsc_hz) * kGapSeconds)) {
+      gap_ticks_(static_cast<std::uint64_t>(static_cast<double>(tsc_hz) * gap_seconds)) {
   begin(warm_up_seconds, seconds);
 }
 

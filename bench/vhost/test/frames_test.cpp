@@ -76,6 +76,18 @@ TEST(SliceRecorder, LeavesOutSlicesInWhichASideWasAway) {
   EXPECT_NEAR(report.seconds, 0.004, 1e-4);
 }
 
+TEST(SliceRecorder, CountsSlowSidesWhereTheGapIsLonger) {
+  constexpr std::uint64_t kHz = 1'000'000'000;
+  SliceRecorder recorder(kHz, 0, 0.004, 0.001);
+  recorder.resume(0);
+  std::uint64_t passes = 0;
+  while (!recorder.full()) {  // progress in every second pass, at 400 microseconds
+    ++passes;
+    (void)recorder.pass(passes * 200'000, passes / 2, 0);
+  }
+  EXPECT_EQ(recorder.report().kept, 4U);
+}
+
 TEST(SliceRecorder, BeginsAnewWithTotalsThatGoOn) {
   constexpr std::uint64_t kHz = 1'000'000'000;
   SliceRecorder recorder(kHz, 0, 0.008);

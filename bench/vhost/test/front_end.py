@@ -39,6 +39,8 @@ LONG_CASES = [Case(PATHS[name], ring=256, frame=frame) for name, frame in (
 KEPT = 512  # by one stream of noisy: harness/paths.py
 PATIENCE = 60.0
 LEAST_FRAMES = 10000
+# A driver built with AddressSanitizer may need more than the usual 100 microseconds for what it does at once.
+GAP = "--gap=0.01"
 
 
 def reason_to_skip(kind: str) -> str | None:
@@ -83,7 +85,7 @@ def sitting_complaints(bench: runs.Bench, kind: str) -> list[str]:
     driver = drivers.make(kind, kind, None, bench.build)
     case = Case(PATHS["packed-in-order"])
     try:
-        with sitting.seated(bench, [(case, driver), (case, driver)]) as sides:
+        with sitting.seated(bench, [(case, driver), (case, driver)], [GAP]) as sides:
             found = [run for _ in range(3) for run in sitting.turn(bench, sides)]
     except RunError as error:
         return [str(error)]
