@@ -3,9 +3,11 @@
 
 Both are started afresh for every --pairs-per-start pairs; in between, whoever is not measured is stopped.
 Prints, for each path: both rates, their ratio with its spread, A against itself (what is noise), each driver's own busy
-time, and the time that a cache line takes between the CPUs. Pairs in which that time changed are left out.
+time, and the time that a cache line takes between the CPUs. Pairs in which that time changed are left out. Runs are short
+and many, since a virtual machine may move its CPUs every few seconds: then pairs with near and with far CPUs are rows of
+their own.
 
-    bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --pairs 10 --json out.json --svg out.svg
+    bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --json out.json --svg out.svg
     bench/vhost/compare.py --build build --a dpdk --b dpdk            # the harness against itself
     bench/vhost/compare.py --build build --pairs 0 --instructions     # instructions a packet alone
     bench/vhost/compare.py --build build --loads 10,50,90 --json out.json  # latency at these parts of the slower's rate
@@ -74,15 +76,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=numbers, default=[60], help="bytes without FCS")
     parser.add_argument("--queues", type=numbers, default=[1])
     parser.add_argument("--ports", type=numbers, default=[1], help="2: from each port to the other")
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--pairs-per-start", type=int, default=5, help="then all is started afresh (each run is, with "
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--pairs-per-start", type=int, default=10, help="then all is started afresh (each run is, with "
                         "--switch vhost)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="measured in each run")
-    parser.add_argument("--warm-up", type=float, default=0.1, help="before each run")
+    parser.add_argument("--seconds", type=float, default=0.05, help="measured in each run")
+    parser.add_argument("--warm-up", type=float, default=0.02, help="before each run")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds of traffic after each start: DPDK gets slower "
                         "in the first, when its buffers lose their order")
     parser.add_argument("--cpus", type=numbers, default=[0, 1], help="of the back end and of the driver")
     parser.add_argument("--tolerance", type=float, default=2.0, help="largest over least cache-line time of a pair")
+    parser.add_argument("--near", type=float, default=200.0, help="ns: pairs with lines of less and of more are two rows")
     parser.add_argument("--switch", choices=["null", "vhost"], default="null", help="back end: the one that does nothing, "
                         "or DPDK's own, which copies every frame (dpdk-testpmd with net_vhost)")
     parser.add_argument("--limit", action="store_true", help="a third run beside each pair: the least that forwards on "
@@ -145,6 +148,10 @@ def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, 
                     row.failures.append(str(error))
 
 
+def by_line(rows: list[table.Row], near: float) -> list[table.Row]:
+    return [part for row in rows for part in row.by_line(near)]
+
+
 def run_loads(bench: runs.Bench, options: argparse.Namespace, labels: tuple[str, str], a, b) -> int:
     rows: list[latency.LoadRow] = []
     failures = []
@@ -199,10 +206,10 @@ def main() -> int:
     for case in cases(options):
         rows.append(table.Row(case, options.tolerance))
         run_case(bench, options, rows[-1], a, b, limit)
-        write(options, rows, labels)
-    print(table.text(rows, labels))
+        write(options, by_line(rows, options.near), labels)
+    print(table.text(by_line(rows, options.near), labels))
     if limit:
-        print(table.limit_text(rows, labels))
+        print(table.limit_text(by_line(rows, options.near), labels))
     return 1 if any(row.failures or (options.pairs and not row.kept()) for row in rows) else 0
 
 

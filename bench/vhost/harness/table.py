@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 
 from harness.paths import Case
 from harness.runs import Run
@@ -48,6 +49,17 @@ class Row:
 
     def kept(self) -> list[Pair]:
         return [pair for pair in self.pairs if pair.same_distance(self.tolerance)]
+
+    def by_line(self, near: float) -> list[Row]:
+        """The pairs with lines that took less than so many ns, and those with longer ones: as rows of their own, since a
+        machine that moves its CPUs gives both. One row if there are only such or such."""
+        def only(fits: Callable[[float], bool]) -> list[Pair]:
+            return [pair for pair in self.pairs if all(fits(distance) for distance in pair.distances())]
+
+        close, far = only(lambda ns: ns < near), only(lambda ns: ns >= near)
+        if not close or not far:
+            return [self]
+        return [replace(self, pairs=close), replace(self, pairs=far, failures=[])]
 
     def ratios(self) -> list[float]:
         return [pair.b.mpps / pair.a.mpps for pair in self.kept() if pair.a.mpps > 0]

@@ -39,6 +39,16 @@ class Tables(unittest.TestCase):
         self.assertEqual((summary["pairs"], summary["kept"]), (3, 2))
         self.assertEqual((summary["ratio"]["min"], summary["ratio"]["max"]), (4.0, 4.2))
 
+    def test_near_and_far_lines_are_rows_of_their_own(self) -> None:
+        row = row_with_limit()
+        self.assertEqual(row.by_line(200), [row])  # the pair of both belongs to neither
+        row.pairs += [table.Pair(run(5, distance=300), run(30, distance=320))]
+        row.failures = ["once"]
+        near, far = row.by_line(200)
+        self.assertEqual((near.summary()["ratio"]["median"], far.summary()["ratio"]["median"]), (4.1, 6.0))
+        self.assertEqual((near.failures, far.failures), (["once"], []))
+        self.assertEqual([part.summary()["kept"] for part in row.by_line(1000)], [3])
+
     def test_the_limit_is_a_share_in_rate_and_in_busy_time(self) -> None:
         limit = row_with_limit().summary()["limit"]
         self.assertAlmostEqual(limit["rate_share"]["median"], 0.82)
