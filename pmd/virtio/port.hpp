@@ -164,7 +164,8 @@ class VirtioPort final
     // 5.1.6.5.6.1: both queues of a pair are set up before the pair is enabled, also when nobody will send on
     // one.
     for (std::size_t i = 0; i < config.rx.size(); ++i) {
-      const QueueConfig<Packets>& sender = config.tx[std::min(i, config.tx.size() - 1)];
+      QueueConfig<Packets> sender = config.tx[std::min(i, config.tx.size() - 1)];
+      sender.fill = rx_[i]->going_round();
       if (auto ok = add_tx(sender, static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
     }
     for (auto& queue : rx_)

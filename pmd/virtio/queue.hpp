@@ -22,7 +22,7 @@ template <PacketPool Packets>
 struct QueueParts {
   mempool::DmaBlock memory;                  ///< the ring's bytes(size), zeroed
   std::uint16_t size = 0;                    ///< entries
-  std::uint16_t fill = 0;                    ///< RX: QueueConfig::fill
+  std::uint16_t fill = 0;                    ///< RX: QueueConfig::fill; TX: packets that go round
   std::uint16_t index = 0;                   ///< virtqueue number: what the doorbell says
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
@@ -117,7 +117,7 @@ class Queue : public Control {
   const DmaTable* table_;
   Doorbell doorbell_;
   std::uint16_t index_;
-  std::uint16_t fill_;            ///< RX: packets that the device holds at most
+  std::uint16_t fill_;            ///< packets: RX: that the device holds at most; TX: that go round
   HeaderRules rules_;             ///< looked at by loops with offloads alone
   Counter past_bad_completions_;  ///< of rings before the present one
 };

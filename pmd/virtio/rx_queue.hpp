@@ -42,6 +42,8 @@ class RxQueueControl : public QueueControl {
  public:
   /// Offers as many packets as the ring is kept filled with and the pool has; before the first burst.
   virtual void fill() noexcept = 0;
+  /// Packets that are to go round between it and a TX queue.
+  [[nodiscard]] virtual std::uint16_t going_round() const noexcept = 0;
   [[nodiscard]] virtual RxStats stats() const noexcept = 0;
 };
 
@@ -66,6 +68,7 @@ class RxQueue final
     this->set_faulted();
     this->ring_.release_all([this](Packet* packet) { this->cache_->put({&packet, 1}); });
   }
+  [[nodiscard]] std::uint16_t going_round() const noexcept override { return enough_; }
   void fill() noexcept override {
     const std::uint16_t posted =
         give<NarrowRuns>(this->fill_, [this](auto out) { return this->cache_->get(out); });
@@ -444,7 +447,7 @@ class RxQueue final
   }
 
   std::uint16_t refill_threshold_;
-  std::uint32_t enough_;  ///< packets that are to go round, with a descriptor each
+  std::uint16_t enough_;  ///< packets that are to go round, with a descriptor each
   RxBuffers<Packets> buffers_;
   OpenFrame open_;
   std::uint32_t borrowed_ = 0;   ///< packets that this queue has brought into circulation, as far as it knows

@@ -58,8 +58,8 @@ class TxQueue final
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         place_(place_of<Packets>(*this->cache_, *this->table_)),
-        batch_(std::clamp<std::uint16_t>(this->ring_.size() / 8, 1, kMostHeldBack)),
-        most_done_(std::clamp<std::uint16_t>(this->ring_.size() / 8 * 3, 1, kMostDone)) {}
+        batch_(std::clamp<std::uint16_t>(kept_of() / 8, 1, kMostHeldBack)),
+        most_done_(std::clamp<std::uint16_t>(kept_of() / 8 * 3, 1, kMostDone)) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -140,6 +140,12 @@ class TxQueue final
     held_back_ = 0;
   }
 
+  /// What batch_ and most_done_ are parts of: the ring's size. On a split ring in order RX descriptors are
+  /// written anew unless just as many packets go round as it wants (rx_queue.hpp), so those that wait here
+  /// are no more than a part of them.
+  [[nodiscard]] std::uint16_t kept_of() const noexcept {
+    return F.in_order && !F.packed ? this->fill_ : this->ring_.size();
+  }
   /// Packets in the ring below which enough of those that were sent are taken back. In large rings all are:
   /// to take fewer made nothing faster there.
   [[nodiscard]] std::uint16_t enough_taken() const noexcept {
