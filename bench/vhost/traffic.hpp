@@ -63,7 +63,7 @@ class Traffic {
     wanted_ = credit(now);
     // A frame may need several buffers; one by one they are as many as the frames.
     ring.take(given_batch_, wanted_ == 0 ? 0 : (total_ <= kOneBuffer ? wanted_ : Batch::kMost));
-    if (options_.touch == Touch::kFrame) prefetch_batch<true>(given_batch_);
+    if (options_.touch == Touch::kFrame) prefetch_batch(given_batch_);
   }
 
   /// Second half: fills the buffers and gives them back. True: something was completed.
@@ -104,7 +104,7 @@ class Traffic {
   template <class Ring>
   void begin_collecting(Ring& ring) noexcept {
     ring.take(collected_batch_, options_.transmit ? options_.batch : 0);
-    if (options_.touch != Touch::kNone) prefetch_batch<false>(collected_batch_);
+    if (options_.touch != Touch::kNone) prefetch_batch(collected_batch_);
   }
 
   /// Second half: reads and judges the packets. True: something was completed.
@@ -134,18 +134,13 @@ class Traffic {
   static constexpr std::uint32_t kLeastTotal = sizeof(LeastFrame);
   static constexpr std::uint32_t kOneBuffer = 1526;  ///< 5.1.6.3.1: what every receive buffer can hold
 
-  /// The lines of buffers that are ours now: all of a batch's misses at once, not one after the other.
-  template <bool kWrite>
+  /// The lines of buffers that are ours now: all of a batch's misses at once, not one after the other. For
+  /// writing, those of sent frames as well: a driver that goes round with few buffers offers them again soon.
   static void prefetch_batch(const Batch& batch) noexcept {
     for (unsigned i = 0; i < batch.count; ++i) {
       const std::byte* data = batch.chains[i].data;
-      if constexpr (kWrite) {
-        prefetch_write(data);
-        prefetch_write(data + kHeader + kLeastFrame - 1);
-      } else {
-        prefetch_read(data);
-        prefetch_read(data + kHeader + kLeastFrame - 1);
-      }
+      prefetch_write(data);
+      prefetch_write(data + kHeader + kLeastFrame - 1);
     }
   }
 
