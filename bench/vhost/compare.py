@@ -72,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rings", type=numbers, default=[1024])
     parser.add_argument("--modes", default="mac", help="of: " + ", ".join(MODES))
     parser.add_argument("--a-mode", choices=list(MODES), help="A's mode, if it is another one than B's")
+    parser.add_argument("--a-ring", type=int, help="A's ring, if it is another one than B's")
     parser.add_argument("--bursts", type=numbers, default=[32])
     parser.add_argument("--frames", type=numbers, default=[60], help="bytes without FCS")
     parser.add_argument("--queues", type=numbers, default=[1])
@@ -126,7 +127,8 @@ def turns(bench: runs.Bench, options: argparse.Namespace, places: list) -> Itera
 
 
 def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, b, limit) -> None:
-    places = [(replace(row.case, mode=options.a_mode or row.case.mode), a), (row.case, b)]
+    of_a = replace(row.case, mode=options.a_mode or row.case.mode, ring=options.a_ring or row.case.ring)
+    places = [(of_a, a), (row.case, b)]
     places += [(row.case, limit)] if limit else []
     while len(row.pairs) + len(row.failures) < options.pairs:
         with quiet_machine(options.lock, options.lock_patience):
