@@ -134,10 +134,10 @@ class RxQueue final
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
 
-  /// In order they go round in step only if their number divides the ring's: both are powers of two.
+  /// They go round in step only if their number divides the ring's: both are powers of two.
   [[nodiscard]] std::uint16_t enough() const noexcept {
     const std::uint16_t most = std::max(this->fill_, std::min(this->ring_.size(), kEnough));
-    return F.in_order ? std::bit_ceil(most) : most;
+    return kStepsMatter ? std::bit_ceil(most) : most;
   }
   /// Packets that the device could hold in addition.
   [[nodiscard]] std::uint32_t missing() const noexcept { return this->fill_ - this->ring_.held(); }
@@ -159,8 +159,9 @@ class RxQueue final
       prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted());
     }
   };
-  /// A split ring in order is not written where a packet comes to a descriptor that names it already.
-  static constexpr bool kCountsRounds = F.in_order && !F.packed;
+  /// A split ring is not written where the same packet comes as the last time: in order to a descriptor,
+  /// which names it already, otherwise to an entry of the available ring.
+  static constexpr bool kStepsMatter = !F.packed;
   static constexpr std::uint32_t kRounds = 8;  ///< of the ring, from one count to the next
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
   /// to write.
@@ -387,7 +388,7 @@ class RxQueue final
     const std::uint16_t wanted = this->fill_ - held;
     std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
     came_back_ += posted;
-    if constexpr (kCountsRounds) {
+    if constexpr (kStepsMatter) {
       if ((came_back_ & (kRounds * this->ring_.size() - 1U)) < posted) [[unlikely]]
         count_round();
     }
@@ -411,9 +412,9 @@ class RxQueue final
     joining_ = out_of_step();
   }
   [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= this->fill_ / 16U; }
-  /// In order, those that go round come to another place each time, unless their number divides the ring's.
+  /// Those that go round come to another place each time, unless their number divides the ring's.
   [[nodiscard]] bool out_of_step() const noexcept {
-    return F.in_order && borrowed_ != 0 && borrowed_ < enough_ && this->ring_.size() % borrowed_ != 0;
+    return kStepsMatter && borrowed_ != 0 && borrowed_ < enough_ && this->ring_.size() % borrowed_ != 0;
   }
   /// Takes packets of the pool: as many as are enough to go round, but a starved ring all that it wants.
   template <class Runs>

@@ -145,8 +145,8 @@ class SplitRing {
     end(to);
   }
   /// How many buffers go round, as far as the one that was offered last can tell: SplitTable::round().
-  [[nodiscard]] std::uint16_t round() const noexcept requires(F.in_order && !F.chains) {
-    return table_.round(ring_slot(static_cast<std::uint16_t>(next_descriptor_ - 1), book_.mask()));
+  [[nodiscard]] std::uint16_t round() const noexcept requires(!F.chains) {
+    return table_.round(static_cast<std::uint16_t>(avail_index_ - 1));
   }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
   /// of the index.

@@ -68,12 +68,16 @@ class SplitTable {
                                        {.base = same});
   }
 
-  /// In order: the distance back from a descriptor to the one that names the same packet. 0: there is none,
-  /// the packet is new here, or as many go round as the ring has entries, or more. Looks at the whole table.
-  [[nodiscard]] [[gnu::noinline]] std::uint16_t round(std::uint16_t id) const noexcept
-      requires(F.in_order && !F.chains) {
+  /// The distance back from the buffer offered at this index to where it was offered before. 0: it was not,
+  /// it is new here, or as many go round as the ring has entries, or more. Looks at the whole table.
+  [[nodiscard]] [[gnu::noinline]] std::uint16_t round(std::uint16_t index) const noexcept
+      requires(!F.chains) {
+    const auto key = [this](std::uint16_t at) {
+      const std::uint16_t slot = ring_slot(at, mask_);
+      return keys_[F.in_order ? slot : offered_[slot]];
+    };
     for (std::uint16_t back = 1; back <= mask_; ++back) {
-      if (names(ring_slot(static_cast<std::uint16_t>(id - back), mask_), keys_[id])) return back;
+      if (key(static_cast<std::uint16_t>(index - back)) == key(index)) return back;
     }
     return 0;
   }

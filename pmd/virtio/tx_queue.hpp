@@ -140,12 +140,10 @@ class TxQueue final
     held_back_ = 0;
   }
 
-  /// What batch_ and most_done_ are parts of: the ring's size. On a split ring in order RX descriptors are
-  /// written anew unless just as many packets go round as it wants (rx_queue.hpp), so those that wait here
-  /// are no more than a part of them.
-  [[nodiscard]] std::uint16_t kept_of() const noexcept {
-    return F.in_order && !F.packed ? this->fill_ : this->ring_.size();
-  }
+  /// What batch_ and most_done_ are parts of: the ring's size. A split RX ring is written anew unless just as
+  /// many packets go round as it wants (rx_queue.hpp), so those that wait here are no more than a part of
+  /// them.
+  [[nodiscard]] std::uint16_t kept_of() const noexcept { return F.packed ? this->ring_.size() : this->fill_; }
   /// Packets in the ring below which enough of those that were sent are taken back. In large rings all are:
   /// to take fewer made nothing faster there.
   [[nodiscard]] std::uint16_t enough_taken() const noexcept {

@@ -48,6 +48,11 @@ std::uint16_t SimSplitRing::available_index() {
   return at == nullptr ? next_available_ : load_acquire(at);
 }
 
+std::uint16_t SimSplitRing::available_entry(std::uint16_t slot) {
+  const std::byte* const at = area(config().driver + kEntries + 2 * slot, 2, false);
+  return at == nullptr ? std::uint16_t{0} : load_acquire(at);
+}
+
 std::uint16_t SimSplitRing::available_flags() {
   const std::byte* const at = area(config().driver + kFlags, 2, false);
   return at == nullptr ? std::uint16_t{0} : load_acquire(at);

@@ -31,6 +31,8 @@ class SimSplitRing final : public SimRing {
   void set_used_index(std::uint16_t index) noexcept { next_used_ = published_ = index; }
   /// The available index in memory.
   [[nodiscard]] std::uint16_t available_index();
+  /// What the driver wrote into an entry of the available ring.
+  [[nodiscard]] std::uint16_t available_entry(std::uint16_t slot);
   /// The flags that the driver wrote into the available ring.
   [[nodiscard]] std::uint16_t available_flags();
   /// Overwrites a descriptor behind the driver's back (the driver must not read it back).

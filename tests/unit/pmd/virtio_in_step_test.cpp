@@ -1,8 +1,10 @@
-// On a split ring in order a buffer's place follows from how many go round. Where that number divides the
-// ring's, each comes to a descriptor that names it already, and nothing is written. Packets that an
-// application drops are gone without a word: the driver must find its way back into step.
+// On a split ring a buffer's place follows from how many go round. Where that number divides the ring's, each
+// comes to where it stood before: in order to a descriptor that names it already, otherwise to such an entry
+// of the available ring; and nothing is written. Packets that an application drops are gone without a word:
+// the driver must find its way back into step.
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 #include "tests/unit/pmd/virtio_rig.hpp"
@@ -12,22 +14,30 @@ namespace {
 
 using mempool::Packet;
 
-constexpr std::uint16_t kStepRing = 64;
 constexpr std::uint16_t kStepBurst = 8;
 
-class InStep : public ::testing::TestWithParam<std::uint16_t> {
+struct Step {
+  bool in_order;
+  std::uint16_t ring;
+  std::uint16_t fill;
+};
+
+class InStep : public ::testing::TestWithParam<Step> {
  protected:
   InStep() : rig(config()) {}
   void SetUp() override {
+    rig.device.queue_size_max = GetParam().ring;
     ASSERT_OK(rig.open());
     auto port = rig.port_config();
-    port.rx[0].fill = GetParam();
+    port.rx[0].fill = GetParam().fill;
     ASSERT_OK(rig.port->start(port));
   }
   [[nodiscard]] static RigConfig config() {
     RigConfig of;
-    of.device = with(sim::feature(VIRTIO_F_IN_ORDER));
-    of.ring_size = kStepRing;
+    if (GetParam().in_order) of.device = with(sim::feature(VIRTIO_F_IN_ORDER));
+    of.ring_size = GetParam().ring;
+    of.packets = 1024;
+    of.memory_bytes = 4U << 20;
     return of;
   }
   /// A burst comes, its first `dropped` packets are dropped, the others sent.
@@ -40,13 +50,15 @@ class InStep : public ::testing::TestWithParam<std::uint16_t> {
     ASSERT_EQ(rig.port->tx(0).burst(rest), rest.size());
     ASSERT_EQ(rig.sent().size(), rest.size());
   }
-  /// Forwards one ring of packets; where its descriptors point then.
+  /// Forwards one ring of packets; where its descriptors point then, and what the available ring says.
   [[nodiscard]] std::vector<std::uint64_t> after_a_round() {
-    for (unsigned i = 0; i < kStepRing / kStepBurst; ++i) forward();
-    std::vector<std::uint64_t> addresses;
-    for (std::uint16_t id = 0; id < kStepRing; ++id)
-      addresses.push_back(rig.device.rx_ring().descriptor(id).addr);
-    return addresses;
+    for (unsigned i = 0; i < GetParam().ring / kStepBurst; ++i) forward();
+    std::vector<std::uint64_t> written;
+    for (std::uint16_t slot = 0; slot < GetParam().ring; ++slot) {
+      written.push_back(rig.device.rx_ring().descriptor(slot).addr);
+      written.push_back(rig.device.rx_ring().available_entry(slot));
+    }
+    return written;
   }
   /// A pool that keeps books gives packets in another order each time.
   static void expect_in_step(bool expected, const std::vector<std::uint64_t>& now,
@@ -62,9 +74,15 @@ class InStep : public ::testing::TestWithParam<std::uint16_t> {
   Rig rig;
 };
 
-INSTANTIATE_TEST_SUITE_P(Fills, InStep, ::testing::Values(32, 48, 64));
+INSTANTIATE_TEST_SUITE_P(Fills, InStep,
+                         ::testing::Values(Step{true, 64, 32}, Step{true, 64, 48}, Step{true, 64, 64},
+                                           Step{false, 512, 256}, Step{false, 512, 200}),
+                         [](const auto& step) {
+                           return (step.param.in_order ? "in_order_" : "by_id_") +
+                                  std::to_string(step.param.fill) + "_of_" + std::to_string(step.param.ring);
+                         });
 
-TEST_P(InStep, DescriptorsStayAsTheyAreAgainAfterPacketsWereDropped) {
+TEST_P(InStep, TheRingStaysAsItIsAgainAfterPacketsWereDropped) {
   forward_long();
   for (std::size_t dropped = 1; dropped < kStepBurst; ++dropped) {
     const auto in_step = after_a_round();
