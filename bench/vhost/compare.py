@@ -209,9 +209,10 @@ def main() -> int:
         rows.append(table.Row(case, options.tolerance))
         run_case(bench, options, rows[-1], a, b, limit)
         write(options, by_line(rows, options.near), labels)
-    print(table.text(by_line(rows, options.near), labels))
+    shown = by_line(rows, options.near)
+    print(table.text(shown, labels))
     if limit:
-        print(table.limit_text(by_line(rows, options.near), labels))
+        print(table.limit_text(shown, labels))
     return 1 if any(row.failures or (options.pairs and not row.kept()) for row in rows) else 0
 
 
