@@ -165,12 +165,13 @@ class PackedRing {
   static constexpr unsigned kFlagsShift = 48;  ///< PackedTail::flags, in a tail
   static constexpr unsigned kIdShift = 32;     ///< PackedTail::id
   static constexpr std::uint64_t kIdBits = std::uint64_t{0xFFFF} << kIdShift;
-  static constexpr std::uint64_t kUsedFlags = std::uint64_t{kPackedAvail | kPackedUsed} << kFlagsShift;
+  static constexpr std::uint64_t kAvailFlag = std::uint64_t{kPackedAvail} << kFlagsShift;
+  static constexpr std::uint64_t kUsedFlags = kAvailFlag | std::uint64_t{kPackedUsed} << kFlagsShift;
 
   struct Writer {
     PackedDescriptor* ring;
-    std::uint64_t available = std::uint64_t{kPackedAvail} << kFlagsShift;  ///< 2.8.1: the flags of this lap
-    PackedDescriptor* first = nullptr;  ///< posted and not published: its flags are held back
+    std::uint64_t available = kAvailFlag;  ///< 2.8.1: the flags of this lap
+    PackedDescriptor* first = nullptr;     ///< posted and not published: its flags are held back
     std::uint64_t first_tail = 0;
     std::uint16_t index = 0;  ///< free-running: where the next descriptor is written
 
@@ -245,15 +246,15 @@ class PackedRing {
     if (!book.template enter_run<Runs, kCount>(slot, run.packets)) return false;
     if constexpr (kKeepsLengths) Runs::template copy<kCount>(&lengths_[slot], run.lengths.data());
     const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
-    std::uint64_t lap_before = 0;
+    std::uint64_t held_back = 0;
     if (writer.first == nullptr) [[unlikely]] {
       writer.first = writer.ring + slot;
       writer.first_tail = run.lengths[0] + tail;
-      lap_before = (writer.available ^ kUsedFlags) - writer.available;  // makes its flags those
+      held_back = (writer.available ^ kAvailFlag) - writer.available;  // leaves it used, as the device had
     }
     Runs::template write_pairs<kCount>(
         reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(), run.lengths.data(),
-        {.base = tail, .step = std::uint64_t{1} << kIdShift, .first = lap_before});
+        {.base = tail, .step = std::uint64_t{1} << kIdShift, .first = held_back});
     fetch_ahead<kCount>(book, writer);
     writer.advance(kCount, book.mask());
     return true;

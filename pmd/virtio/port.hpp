@@ -164,9 +164,9 @@ class VirtioPort final
     // 5.1.6.5.6.1: both queues of a pair are set up before the pair is enabled, also when nobody will send on
     // one.
     for (std::size_t i = 0; i < config.rx.size(); ++i) {
-      QueueConfig<Packets> sender = config.tx[std::min(i, config.tx.size() - 1)];
-      sender.fill = rx_[i]->going_round();
-      if (auto ok = add_tx(sender, static_cast<std::uint16_t>(2 * i + 1)); !ok) return ok;
+      const QueueConfig<Packets>& sender = config.tx[std::min(i, config.tx.size() - 1)];
+      const auto index = static_cast<std::uint16_t>(2 * i + 1);
+      if (auto ok = add_tx(sender, index, rx_[i]->going_round()); !ok) return ok;
     }
     for (auto& queue : rx_)
       queue->fill();  // 3.1.1: queues may be populated before DRIVER_OK, but not notified
@@ -225,9 +225,11 @@ class VirtioPort final
     rx_.push_back(rx_path_->make(std::move(*made)));
     return enable(*rx_.back(), rx_doorbells_);
   }
-  [[nodiscard]] Result<void> add_tx(const QueueConfig<Packets>& config, std::uint16_t index) {
+  [[nodiscard]] Result<void> add_tx(const QueueConfig<Packets>& config, std::uint16_t index,
+                                    std::uint16_t going_round) {
     auto made = parts(config, index);
     if (!made) return fail(std::move(made));
+    made->going_round = going_round;
     if (device_->negotiated().has(Feature::kIndirect)) {
       auto tables = memory_->allocate(IndirectTables::bytes(made->size), kCacheLine);
       if (!tables) return fail(std::move(tables));

@@ -22,13 +22,14 @@ template <PacketPool Packets>
 struct QueueParts {
   mempool::DmaBlock memory;                  ///< the ring's bytes(size), zeroed
   std::uint16_t size = 0;                    ///< entries
-  std::uint16_t fill = 0;                    ///< RX: QueueConfig::fill; TX: packets that go round
+  std::uint16_t fill = 0;                    ///< RX: QueueConfig::fill
   std::uint16_t index = 0;                   ///< virtqueue number: what the doorbell says
   const DmaTable* table = nullptr;           ///< outlives the queue
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
   HeaderRules rules{};                       ///< what headers may say
   NotifyRules notify{};
-  mempool::DmaBlock indirect{};  ///< TX: for IndirectTables; empty: there are none
+  std::uint16_t going_round = 0;  ///< TX: packets that are to go round between it and an RX queue
+  mempool::DmaBlock indirect{};   ///< TX: for IndirectTables; empty: there are none
 };
 
 /// A queue's ring: packed or split.
@@ -83,7 +84,6 @@ class Queue : public Control {
         cache_(parts.cache),
         table_(parts.table),
         index_(parts.index),
-        fill_(parts.fill == 0 ? parts.size : std::min(parts.fill, parts.size)),
         rules_(parts.rules) {}
 
   [[nodiscard]] std::uint16_t index() const noexcept final { return index_; }
@@ -117,7 +117,6 @@ class Queue : public Control {
   const DmaTable* table_;
   Doorbell doorbell_;
   std::uint16_t index_;
-  std::uint16_t fill_;            ///< packets: RX: that the device holds at most; TX: that go round
   HeaderRules rules_;             ///< looked at by loops with offloads alone
   Counter past_bad_completions_;  ///< of rings before the present one
 };

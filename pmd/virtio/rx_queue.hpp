@@ -58,7 +58,8 @@ class RxQueue final
 
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
-        refill_threshold_(std::clamp<std::uint16_t>(this->fill_ / 8, 1, 128)),
+        fill_(parts.fill == 0 ? this->ring_.size() : std::min(parts.fill, this->ring_.size())),
+        refill_threshold_(std::clamp<std::uint16_t>(fill_ / 8, 1, 128)),
         enough_(enough()),
         buffers_(*this->cache_, *this->table_) {}
   ~RxQueue() override { give_back(); }
@@ -70,11 +71,10 @@ class RxQueue final
   }
   [[nodiscard]] std::uint16_t going_round() const noexcept override { return enough_; }
   void fill() noexcept override {
-    const std::uint16_t posted =
-        give<NarrowRuns>(this->fill_, [this](auto out) { return this->cache_->get(out); });
+    const std::uint16_t posted = give<NarrowRuns>(fill_, [this](auto out) { return this->cache_->get(out); });
     borrowed_ = posted;
     joining_ = out_of_step();
-    if (posted < this->fill_) refill_short_.add(1);
+    if (posted < fill_) refill_short_.add(1);
     this->ring_.publish();
   }
   [[nodiscard]] RxStats stats() const noexcept override {
@@ -127,20 +127,23 @@ class RxQueue final
  private:
   using Base = typename RxQueue::Queue;
   static constexpr std::size_t kMostSurplus = 64;  ///< that one refill gives back
-  /// In rings that have as many entries: with fewer packets between RX and TX ring each side waits for the
-  /// lines of the other at every handing over.
-  static constexpr std::uint16_t kEnough = 256;
+  /// With fewer packets between RX and TX ring each side waits for the lines of the other at every handing
+  /// over. A split ring has no use for more than it has entries (below); the packets of a packed one that
+  /// wait in the TX ring come on top.
+  static constexpr std::uint16_t kEnough = F.packed ? 384 : 256;
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
 
   /// They go round in step only if their number divides the ring's: both are powers of two.
   [[nodiscard]] std::uint16_t enough() const noexcept {
-    const std::uint16_t most = std::max(this->fill_, std::min(this->ring_.size(), kEnough));
+    const auto for_ring = std::uint32_t{this->ring_.size()} * (F.packed ? 3 : 2) / 2;
+    const auto most = static_cast<std::uint16_t>(
+        std::max<std::uint32_t>(fill_, std::min<std::uint32_t>(for_ring, kEnough)));
     return kStepsMatter ? std::bit_ceil(most) : most;
   }
   /// Packets that the device could hold in addition.
-  [[nodiscard]] std::uint32_t missing() const noexcept { return this->fill_ - this->ring_.held(); }
+  [[nodiscard]] std::uint32_t missing() const noexcept { return fill_ - this->ring_.held(); }
   /// Whether a batch of packets is missing, and there may be some: what is missing may wait in the TX ring,
   /// and only a ring that runs low takes more of the pool.
   [[nodiscard]] bool can_refill() const noexcept {
@@ -385,7 +388,7 @@ class RxQueue final
     const std::uint16_t held = this->ring_.held();
     if (borrowed_ > enough_ && !runs_low(held)) [[unlikely]]
       give_surplus_back();
-    const std::uint16_t wanted = this->fill_ - held;
+    const std::uint16_t wanted = fill_ - held;
     std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
     came_back_ += posted;
     if constexpr (kStepsMatter) {
@@ -399,8 +402,8 @@ class RxQueue final
   /// enough go round and come back. For it gets low as well while both sides are behind by turns, and more
   /// than enough would have to be described again and again.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
-    const bool waits = borrowed_ >= enough_ && came_back_ >= this->fill_ / 8U;
-    return held <= (waits ? this->fill_ / 4U : this->fill_ / 2U) || joining_;
+    const bool waits = borrowed_ >= enough_ && came_back_ >= fill_ / 8U;
+    return held <= (waits ? fill_ / 4U : fill_ / 2U) || joining_;
   }
   /// Packets that an application keeps or drops are gone without a word. So now and then it is seen how many
   /// go round, and believed if it was so the last time: while packets are kept or dropped the number says
@@ -411,7 +414,7 @@ class RxQueue final
     borrowed_ = round;
     joining_ = out_of_step();
   }
-  [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= this->fill_ / 16U; }
+  [[nodiscard]] bool is_starved(std::uint32_t held) const noexcept { return held <= fill_ / 16U; }
   /// Those that go round come to another place each time, unless their number divides the ring's.
   [[nodiscard]] bool out_of_step() const noexcept {
     return kStepsMatter && borrowed_ != 0 && borrowed_ < enough_ && this->ring_.size() % borrowed_ != 0;
@@ -447,6 +450,7 @@ class RxQueue final
     });
   }
 
+  std::uint16_t fill_;  ///< packets that the device holds at most
   std::uint16_t refill_threshold_;
   std::uint16_t enough_;  ///< packets that are to go round, with a descriptor each
   RxBuffers<Packets> buffers_;

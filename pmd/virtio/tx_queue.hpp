@@ -58,8 +58,8 @@ class TxQueue final
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         place_(place_of<Packets>(*this->cache_, *this->table_)),
-        batch_(std::clamp<std::uint16_t>(kept_of() / 8, 1, kMostHeldBack)),
-        most_done_(std::clamp<std::uint16_t>(kept_of() / 8 * 3, 1, kMostDone)) {}
+        batch_(kBatch.of(std::min(parts.going_round, parts.size))),
+        most_done_(kDone.of(std::min(parts.going_round, parts.size))) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -117,10 +117,21 @@ class TxQueue final
 
  private:
   using Base = typename TxQueue::Queue;
-  /// Of batch_ and most_done_ in large rings. To take what was sent back late lets the device get ahead, so
-  /// that a line of completions is written whole before it is read.
-  static constexpr std::uint16_t kMostHeldBack = 128;
-  static constexpr std::uint16_t kMostDone = 192;
+  /// How many packets are handled together: so many eighths of those that go round, and not more than `most`.
+  struct Share {
+    std::uint16_t eighths;
+    std::uint16_t most;
+    [[nodiscard]] constexpr std::uint16_t of(std::uint16_t going_round) const noexcept {
+      return std::clamp<std::uint16_t>(going_round / 8 * eighths, 1, most);
+    }
+  };
+  static constexpr Share kBatch{.eighths = F.packed ? 2 : 1, .most = 64};
+  /// To take what was sent back late lets the device get ahead, so that a line of completions is written
+  /// whole before it is read: most of all in a packed ring, where descriptors are written to the same line. A
+  /// split RX ring is written anew unless just as many packets go round as it wants (rx_queue.hpp), so those
+  /// that wait here are no more than a part of what it could lack.
+  static constexpr Share kDone =
+      F.packed ? Share{.eighths = 6, .most = 288} : Share{.eighths = 3, .most = 192};
   static constexpr std::uint16_t kNotSendable = 0;
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
 
@@ -140,14 +151,11 @@ class TxQueue final
     held_back_ = 0;
   }
 
-  /// What batch_ and most_done_ are parts of: the ring's size. A split RX ring is written anew unless just as
-  /// many packets go round as it wants (rx_queue.hpp), so those that wait here are no more than a part of
-  /// them.
-  [[nodiscard]] std::uint16_t kept_of() const noexcept { return F.packed ? this->ring_.size() : this->fill_; }
-  /// Packets in the ring below which enough of those that were sent are taken back. In large rings all are:
-  /// to take fewer made nothing faster there.
+  /// Packets in the ring below which enough of those that were sent are taken back: all, but where so few may
+  /// wait that the device is still busy with the last.
   [[nodiscard]] std::uint16_t enough_taken() const noexcept {
-    return most_done_ == kMostDone ? std::uint16_t{1} : static_cast<std::uint16_t>(most_done_ / 2);
+    return F.packed || most_done_ == kDone.most ? std::uint16_t{1}
+                                                : static_cast<std::uint16_t>(most_done_ / 2);
   }
   /// Gives the packets that the device has sent back to their pool, in batches, until fewer than `least` are
   /// held. To look after a full batch whether there are more takes a line that the device is writing.
