@@ -107,9 +107,9 @@ class TxQueue final
     if (posted != 0) {
       packets_.add(posted);
       bytes_.add(bytes);
-      held_back_ = static_cast<std::uint16_t>(held_back_ + posted);
+      held_back_ = static_cast<std::uint16_t>(held_back_ + offer.descriptors);
     }
-    publish(more);
+    publish(more, taken == count ? batch_ : std::uint16_t{1});
     if (taken < count) [[unlikely]]
       ring_full_.add(static_cast<std::uint64_t>(count - taken));
     return taken;
@@ -137,9 +137,9 @@ class TxQueue final
 
   /// Without more to come, the device is to see all now, and to be told if it sleeps: that takes a fence.
   /// With more to come whole batches are published, and a later call tells.
-  void publish(More more) noexcept {
+  void publish(More more, std::uint16_t batch) noexcept {
     if (more == More::kSoon) {
-      if (held_back_ < batch_) return;
+      if (held_back_ < batch) return;
       this->ring_.publish();
       if (this->ring_.notify_is_due()) this->ring_doorbell();
     } else {
@@ -246,7 +246,8 @@ class TxQueue final
   struct Offer {
     Packet** at;
     Packet** end;
-    std::uint16_t posted = 0;
+    std::uint16_t posted = 0;       ///< packets
+    std::uint16_t descriptors = 0;  ///< of the ring
     std::uint64_t bytes = 0;
   };
   /// Plain packets from the front, for Ring::post().
@@ -320,6 +321,7 @@ class TxQueue final
     const std::uint16_t posted = this->ring_.template post<Runs>(most, list);
     offer.at = list.at;
     offer.posted = static_cast<std::uint16_t>(offer.posted + posted);
+    offer.descriptors = static_cast<std::uint16_t>(offer.descriptors + posted);
     offer.bytes += list.bytes;
   }
   /// A packet that is not plain, or has no room in the ring: then false.
@@ -337,6 +339,7 @@ class TxQueue final
       offer.bytes += Packets::frame_length(packet);
       post_pieces(packet, pieces);
       ++offer.posted;
+      offer.descriptors = static_cast<std::uint16_t>(offer.descriptors + descriptors);
     }
     ++offer.at;
     return true;
@@ -375,7 +378,7 @@ class TxQueue final
   NetHeader asked_{};  ///< what the packet at hand asks for
   Iova empty_header_;
   [[no_unique_address]] Place<Packets> place_;  ///< of the cache's packets
-  std::uint16_t batch_;          ///< packets that are published together while there are more to come
+  std::uint16_t batch_;          ///< descriptors that are published together while there are more to come
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool told_ = true;             ///< the device knows of all that was published, or did not ask

@@ -154,6 +154,44 @@ TEST(TxChains, AFrameThatDoesNotFitNowIsGivenBackWhole) {
   EXPECT_EQ(rig.port->tx_stats(0).ring_full, 1U);
 }
 
+/// With more to come the device is shown batches, by a split and a packed ring.
+class TxChainsHeldBack : public ::testing::TestWithParam<bool> {
+ protected:
+  [[nodiscard]] static RigConfig config() {
+    RigConfig config;
+    config.ring_size = 64;
+    if (GetParam()) config.device = with(sim::feature(VIRTIO_F_RING_PACKED));
+    return config;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Rings, TxChainsHeldBack, ::testing::Bool(),
+                         [](const auto& ring) { return ring.param ? "packed" : "split"; });
+
+TEST_P(TxChainsHeldBack, AreShownByTheirDescriptors) {
+  Rig rig(config());
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  const Bytes frame = make_frame(3, 400);
+  std::array<Packet*, 4> burst{};
+  for (Packet*& packet : burst) packet = rig.chain(frame, std::array<std::size_t, 4>{100, 100, 100, 100});
+  ASSERT_EQ(rig.port->tx(0).burst(burst, More::kSoon), burst.size());
+  EXPECT_EQ(rig.device.collect().size(), burst.size()) << "a quarter of the ring";
+}
+
+TEST_P(TxChainsHeldBack, AreShownWhenThereIsNoRoomForMore) {
+  Rig rig(config());
+  ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
+  std::array<Packet*, 3> few{};
+  for (Packet*& packet : few) packet = rig.packet(make_frame(1, 60));
+  ASSERT_EQ(rig.port->tx(0).burst(few, More::kSoon), few.size());
+  ASSERT_TRUE(rig.device.collect().empty());
+  std::vector<std::size_t> lengths(62, 20);
+  std::array<Packet*, 1> large{rig.chain(make_frame(2, 62 * 20), lengths)};
+  ASSERT_EQ(rig.port->tx(0).burst(large, More::kSoon), 0) << "61 descriptors are free";
+  EXPECT_EQ(rig.device.collect().size(), few.size());
+  ASSERT_EQ(rig.port->tx(0).burst(large, More::kSoon), 1);
+  EXPECT_EQ(rig.device.collect().size(), 1U);
+}
+
 TEST(TxChains, AFrameWithoutHeadroomGetsAHeaderOfItsOwn) {
   Rig rig({.ring_size = 16});
   ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
