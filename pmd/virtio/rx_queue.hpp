@@ -452,7 +452,7 @@ class RxQueue final
 
   std::uint16_t fill_;  ///< packets that the device holds at most
   std::uint16_t refill_threshold_;
-  std::uint16_t enough_;  ///< packets that are to go round, with a descriptor each
+  std::uint16_t enough_;  ///< packets that are to go round
   RxBuffers<Packets> buffers_;
   OpenFrame open_;
   std::uint32_t borrowed_ = 0;   ///< packets that this queue has brought into circulation, as far as it knows
