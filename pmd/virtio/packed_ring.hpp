@@ -250,7 +250,7 @@ class PackedRing {
     if (writer.first == nullptr) [[unlikely]] {
       writer.first = writer.ring + slot;
       writer.first_tail = run.lengths[0] + tail;
-      held_back = (writer.available ^ kAvailFlag) - writer.available;  // leaves it used, as the device had
+      held_back = (writer.available ^ kAvailFlag) - writer.available;  // stays used
     }
     Runs::template write_pairs<kCount>(
         reinterpret_cast<RunWord*>(writer.ring + slot), run.addresses.data(), run.lengths.data(),

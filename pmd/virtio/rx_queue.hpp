@@ -127,20 +127,19 @@ class RxQueue final
  private:
   using Base = typename RxQueue::Queue;
   static constexpr std::size_t kMostSurplus = 64;  ///< that one refill gives back
-  /// With fewer packets between RX and TX ring each side waits for the lines of the other at every handing
-  /// over. A split ring has no use for more than it has entries (below); the packets of a packed one that
-  /// wait in the TX ring come on top.
-  static constexpr std::uint16_t kEnough = F.packed ? 384 : 256;
+  /// In rings that have as many entries: with fewer packets between RX and TX ring each side waits for the
+  /// lines of the other at every handing over.
+  static constexpr std::uint16_t kEnough = 256;
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
 
-  /// They go round in step only if their number divides the ring's: both are powers of two.
+  /// A split ring's go round in step only if their number divides the ring's: both are powers of two. Of a
+  /// packed one's half as many again may wait in the TX ring.
   [[nodiscard]] std::uint16_t enough() const noexcept {
-    const auto for_ring = std::uint32_t{this->ring_.size()} * (F.packed ? 3 : 2) / 2;
-    const auto most = static_cast<std::uint16_t>(
-        std::max<std::uint32_t>(fill_, std::min<std::uint32_t>(for_ring, kEnough)));
-    return kStepsMatter ? std::bit_ceil(most) : most;
+    const std::uint16_t here = std::min(this->ring_.size(), kEnough);
+    if constexpr (kStepsMatter) return std::bit_ceil(std::max(fill_, here));
+    return std::max(fill_, static_cast<std::uint16_t>(here + here / 2));
   }
   /// Packets that the device could hold in addition.
   [[nodiscard]] std::uint32_t missing() const noexcept { return fill_ - this->ring_.held(); }

@@ -58,8 +58,8 @@ class TxQueue final
                                                  : IndirectTables(std::move(parts.indirect), *parts.table)),
         empty_header_(empty_header),
         place_(place_of<Packets>(*this->cache_, *this->table_)),
-        batch_(kBatch.of(std::min(parts.going_round, parts.size))),
-        most_done_(kDone.of(std::min(parts.going_round, parts.size))) {}
+        batch_(kBatch.of(parts)),
+        most_done_(kDone.of(parts)) {}
   ~TxQueue() override { give_back(); }
 
   void give_back() noexcept override {
@@ -117,12 +117,13 @@ class TxQueue final
 
  private:
   using Base = typename TxQueue::Queue;
-  /// How many packets are handled together: so many eighths of those that go round, and not more than `most`.
+  /// How many packets are handled together: so many eighths of those that go round, as far as the ring has
+  /// room for them, and not more than `most`.
   struct Share {
     std::uint16_t eighths;
     std::uint16_t most;
-    [[nodiscard]] constexpr std::uint16_t of(std::uint16_t going_round) const noexcept {
-      return std::clamp<std::uint16_t>(going_round / 8 * eighths, 1, most);
+    [[nodiscard]] constexpr std::uint16_t of(const QueueParts<Packets>& parts) const noexcept {
+      return std::clamp<std::uint16_t>(std::min(parts.going_round, parts.size) / 8 * eighths, 1, most);
     }
   };
   static constexpr Share kBatch{.eighths = F.packed ? 2 : 1, .most = 64};

@@ -212,8 +212,8 @@ TEST_P(Traffic, ABurstTakesBackOneBatchOfWhatWasSentAndOneWithoutPacketsAll) {
   EXPECT_EQ(rig.cache->reusable() - before, packets.size());
 }
 
-// With an RX ring of 64: what a large TX ring keeps a split RX ring lacks, and falls out of step. A packed
-// one has as many again.
+// With an RX ring of 64: what a large TX ring keeps a split RX ring lacks, and falls out of step. Of a packed
+// one's half as many again go round.
 TEST_P(Traffic, ATransmitRingKeepsAPartOfWhatGoesRound) {
   for (const std::uint64_t features :
        {std::uint64_t{0}, feature(VIRTIO_F_IN_ORDER), feature(VIRTIO_F_RING_PACKED),
