@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace spinring::test {
 namespace {
 
 // Under the 8 MiB of locked memory that a user has without root.
 constexpr std::size_t kLabMemory = 7;
+/// Between two looks at a ring that had nothing: QEMU, and other tests, want the CPU meanwhile.
+constexpr std::chrono::microseconds kPollPause{50};
 
 pmd::QtestConfig machine_config(const LabConfig& config, const std::string& socket) {
   const std::string netdev =
@@ -145,6 +149,7 @@ std::vector<Frame> Lab::receive(std::size_t count, std::size_t burst, std::uint1
       cache->put_chain(packets[i]);
     }
     if (got == 0 && last) break;
+    if (got == 0) std::this_thread::sleep_for(kPollPause);
   }
   return frames;
 }

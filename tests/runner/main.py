@@ -21,6 +21,8 @@ SUITES = ("unit", "style", "device", "vhost", "install", "fuzz", "guest")
 QUICK_STYLE = ("self_test", "counting_test", "check_layers", "check_limits", "check_text", "check_docs", "check_format")
 # Of the models that share one driver path and differ by their id, one is enough there: each case waits for its link.
 QUICK_FILTER = "-*/e1000_82544gc:*/e1000_82545em"
+# These wait for links, guests and time-outs more than they compute.
+PROCESSES_PER_CPU = {"device": 3, "guest": 2}
 LOG_TAIL = 40
 SLOW_TEST_SECONDS = 10.0
 
@@ -147,8 +149,8 @@ class Run:
         slow = []
         command = ["meson", "test", "-C", str(folder), "--no-rebuild", "--suite", suite, "--logbase", base,
                    "--timeout-multiplier", str(build.slowness), *names]
-        if suite == "device":  # they wait for links and time-outs more than they compute
-            command += ["--num-processes", str((os.cpu_count() or 1) + 1)]
+        if suite in PROCESSES_PER_CPU:
+            command += ["--num-processes", str((os.cpu_count() or 1) * PROCESSES_PER_CPU[suite])]
         with subprocess.Popen(command, cwd=ROOT, env=self._environment(build), text=True, errors="replace",
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as meson:
             for line in meson.stdout:

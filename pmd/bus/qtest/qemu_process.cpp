@@ -19,6 +19,7 @@ namespace spinring::pmd {
 namespace {
 
 constexpr auto kTermPatience = std::chrono::seconds(2);
+constexpr auto kDeathPatience = std::chrono::milliseconds(500);
 constexpr off_t kLastWords = 600;  // bytes of stderr worth quoting
 
 /// Between fork and exec: only async-signal-safe calls, since other threads may have held locks.
@@ -153,6 +154,11 @@ std::string QemuProcess::last_words() const {
   while (!words.empty() && words.back() == '\n') words.pop_back();
   std::replace(words.begin(), words.end(), '\n', '|');
   return text + ", having said: " + words;
+}
+
+std::string QemuProcess::words_of_the_closed() const {
+  wait_ended(Deadline(kDeathPatience));
+  return last_words();
 }
 
 }  // namespace spinring::pmd

@@ -23,9 +23,6 @@ namespace spinring::pmd {
 /// stopped its devices. It inherits the CPU affinity of the thread that calls start().
 class QemuProcess {
  public:
-  /// For a QEMU whose socket has closed: it is reaped a moment later.
-  static constexpr auto kDeathPatience = std::chrono::milliseconds(500);
-
   /// Starts `argv` (argv[0] looked up in PATH). It inherits `fds` under the same numbers and nothing else
   /// that is close-on-exec. Errors: Errc::kQemu when the program cannot be run.
   [[nodiscard]] static Result<std::unique_ptr<QemuProcess>> start(const std::vector<std::string>& argv,
@@ -42,6 +39,8 @@ class QemuProcess {
   bool wait_ended(Deadline deadline) const;
   /// How it ended, and the last lines it wrote to its standard error: for error messages. Any thread.
   [[nodiscard]] std::string last_words() const;
+  /// The same of a QEMU whose socket has closed: waits half a second for its end, which comes a moment later.
+  [[nodiscard]] std::string words_of_the_closed() const;
 
  private:
   QemuProcess() = default;

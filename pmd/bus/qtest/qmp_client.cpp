@@ -114,7 +114,8 @@ Result<void> QmpClient::send_line(std::string_view line, int fd) {
   // Commands are far smaller than the socket's buffer and each one's reply is awaited: this never blocks.
   const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent == static_cast<ssize_t>(line.size())) return {};
-  return fail(Errc::kQemu, "send QMP command", "QEMU", sent < 0 ? errno : EMSGSIZE, process_.last_words());
+  const int error = sent < 0 ? errno : EMSGSIZE;
+  return fail(Errc::kQemu, "send QMP command", "QEMU", error, process_.words_of_the_closed());
 }
 
 Result<std::string> QmpClient::next_line(Deadline deadline) {
@@ -134,8 +135,7 @@ Result<std::string> QmpClient::next_line(Deadline deadline) {
       buffer_.append(chunk.data(), static_cast<std::size_t>(got));
     } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
       const int error = got == 0 ? 0 : errno;
-      process_.wait_ended(Deadline(QemuProcess::kDeathPatience));
-      return fail(Errc::kQemu, "QMP", "QEMU", error, process_.last_words());
+      return fail(Errc::kQemu, "QMP", "QEMU", error, process_.words_of_the_closed());
     }
   }
 }

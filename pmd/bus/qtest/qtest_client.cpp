@@ -84,7 +84,8 @@ bool QtestClient::send_all(std::string_view text) {
       pollfd wait{.fd = socket_.get(), .events = POLLOUT | POLLIN, .revents = 0};
       ::poll(&wait, 1, 10);
     } else if (errno != EINTR) {
-      fail_with("send", errno, process_.last_words());
+      const int error = errno;
+      fail_with("send", error, process_.words_of_the_closed());
       return false;
     }
     if (failure_) return false;
@@ -159,8 +160,7 @@ bool QtestClient::receive(bool wait) {
     }
     if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
       const int error = got == 0 ? 0 : errno;
-      process_.wait_ended(Deadline(QemuProcess::kDeathPatience));
-      fail_with("qtest", error, process_.last_words());
+      fail_with("qtest", error, process_.words_of_the_closed());
       return false;
     }
     if (!wait) return false;

@@ -68,7 +68,7 @@ class InStep : public ::testing::TestWithParam<Step> {
     }
   }
   void forward_long() {
-    for (unsigned i = 0; i < 100; ++i) (void)after_a_round();
+    for (unsigned i = 0; i < (mempool::kPoolDebug ? 20 : 100); ++i) (void)after_a_round();
   }
 
   Rig rig;
