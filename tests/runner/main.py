@@ -21,8 +21,8 @@ SUITES = ("unit", "style", "device", "vhost", "install", "fuzz", "guest")
 QUICK_STYLE = ("self_test", "counting_test", "check_layers", "check_limits", "check_text", "check_docs", "check_format")
 # Of the models that share one driver path and differ by their id, one is enough there: each case waits for its link.
 QUICK_FILTER = "-*/e1000_82544gc:*/e1000_82545em"
-# These wait for links, guests and time-outs more than they compute.
-PROCESSES_PER_CPU = {"device": 3, "guest": 2}
+# Where tests wait for links, guests and time-outs as long as they compute.
+PROCESSES_PER_CPU = {"unit": 2, "device": 4, "guest": 2}
 LOG_TAIL = 40
 SLOW_TEST_SECONDS = 10.0
 
@@ -46,6 +46,7 @@ BUILDS = [
     Build("tsan", ("unit",), "clang-tsan.ini", slowness=5,
           folders=("tests/unit/base", "tests/unit/mempool", "tests/unit/lcore")),
 ]
+QUICK_BUILDS = [Build("quick", ("unit", "device", "style"), "gcc-quick.ini", short=True)]
 
 
 class Run:
@@ -55,20 +56,24 @@ class Run:
         self.total = Counts()
         self.lacks = lacking(kernels_fetched)
         self._quick = quick
+        self._builds = QUICK_BUILDS if quick else BUILDS
         self._only = only
         self._seen: set[str] = set()
         self._start = time.monotonic()
         self._logs = ROOT / "build" / "test-logs"
         self._logs.mkdir(parents=True, exist_ok=True)
 
-    def wanted(self, build: Build) -> list[str]:
-        suites = [suite for suite in build.suites if self._only in ("", suite)]
-        if self._quick:
-            suites = [suite for suite in suites if build.name == "gcc" and suite in ("unit", "device", "style")]
-        return suites
+    def _wanted(self, build: Build) -> list[str]:
+        return [suite for suite in build.suites if self._only in ("", suite)]
 
-    def run(self, build: Build) -> None:
-        suites = self.wanted(build)
+    def run(self) -> int:
+        """Every build; returns the exit status."""
+        for build in self._builds:
+            self._build(build)
+        return self._finish()
+
+    def _build(self, build: Build) -> None:
+        suites = self._wanted(build)
         if not suites:
             return
         folder = ROOT / "build" / build.name
@@ -77,7 +82,7 @@ class Run:
             return
         tests = [test for test in self._tests(folder, build) if test["only_suite"] in suites]
         targets = sorted({target for test in tests for target in test["targets"]})
-        all_targets = build.everything and not self._quick and ("install" in suites or "style" in suites)
+        all_targets = build.everything and ("install" in suites or "style" in suites)
         if not self._step(f"{build.name}: build", ["ninja", "-C", str(folder), *([] if all_targets else targets)]):
             return
         for suite in suites:
@@ -88,9 +93,9 @@ class Run:
                 self._seen.add(suite)
                 self._suite(build, folder, suite, names)
 
-    def finish(self) -> int:
+    def _finish(self) -> int:
         """Prints what failed, what was skipped and why, and the line of counts; returns the exit status."""
-        expected = {suite for build in BUILDS for suite in self.wanted(build)}
+        expected = {suite for build in self._builds for suite in self._wanted(build)}
         for suite in sorted(expected - self._seen):
             if self.total.failed == 0:
                 self.total.fail(f"{suite}: the suite has no tests")
@@ -136,7 +141,7 @@ class Run:
         environment.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
         environment.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
-        if self._quick or build.short:
+        if build.short:
             environment["SPINRING_QUICK"] = "1"
         if self._quick:
             environment["GTEST_FILTER"] = QUICK_FILTER
@@ -183,10 +188,7 @@ def main() -> int:
     parser.add_argument("--only", choices=SUITES, default="")
     parser.add_argument("--no-kernels", action="store_true", help="the guest kernels could not be fetched")
     arguments = parser.parse_args()
-    run = Run(arguments.quick, arguments.only, not arguments.no_kernels)
-    for build in BUILDS:
-        run.run(build)
-    return run.finish()
+    return Run(arguments.quick, arguments.only, not arguments.no_kernels).run()
 
 
 if __name__ == "__main__":
