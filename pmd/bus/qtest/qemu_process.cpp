@@ -156,7 +156,7 @@ std::string QemuProcess::last_words() const {
   return text + ", having said: " + words;
 }
 
-std::string QemuProcess::words_of_the_closed() const {
+std::string QemuProcess::last_words_once_ended() const {
   wait_ended(Deadline(kDeathPatience));
   return last_words();
 }

@@ -40,7 +40,7 @@ class QemuProcess {
   /// How it ended, and the last lines it wrote to its standard error: for error messages. Any thread.
   [[nodiscard]] std::string last_words() const;
   /// The same of a QEMU whose socket has closed: waits half a second for its end, which comes a moment later.
-  [[nodiscard]] std::string words_of_the_closed() const;
+  [[nodiscard]] std::string last_words_once_ended() const;
 
  private:
   QemuProcess() = default;

@@ -115,7 +115,7 @@ Result<void> QmpClient::send_line(std::string_view line, int fd) {
   const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent == static_cast<ssize_t>(line.size())) return {};
   const int error = sent < 0 ? errno : EMSGSIZE;
-  return fail(Errc::kQemu, "send QMP command", "QEMU", error, process_.words_of_the_closed());
+  return fail(Errc::kQemu, "send QMP command", "QEMU", error, process_.last_words_once_ended());
 }
 
 Result<std::string> QmpClient::next_line(Deadline deadline) {
@@ -135,7 +135,7 @@ Result<std::string> QmpClient::next_line(Deadline deadline) {
       buffer_.append(chunk.data(), static_cast<std::size_t>(got));
     } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
       const int error = got == 0 ? 0 : errno;
-      return fail(Errc::kQemu, "QMP", "QEMU", error, process_.words_of_the_closed());
+      return fail(Errc::kQemu, "QMP", "QEMU", error, process_.last_words_once_ended());
     }
   }
 }

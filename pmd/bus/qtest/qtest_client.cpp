@@ -85,7 +85,7 @@ bool QtestClient::send_all(std::string_view text) {
       ::poll(&wait, 1, 10);
     } else if (errno != EINTR) {
       const int error = errno;
-      fail_with("send", error, process_.words_of_the_closed());
+      fail_with("send", error, process_.last_words_once_ended());
       return false;
     }
     if (failure_) return false;
@@ -160,7 +160,7 @@ bool QtestClient::receive(bool wait) {
     }
     if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
       const int error = got == 0 ? 0 : errno;
-      fail_with("qtest", error, process_.words_of_the_closed());
+      fail_with("qtest", error, process_.last_words_once_ended());
       return false;
     }
     if (!wait) return false;
