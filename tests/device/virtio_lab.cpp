@@ -2,17 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
-#include <thread>
 
 namespace spinring::test {
 namespace {
 
 // Under the 8 MiB of locked memory that a user has without root.
 constexpr std::size_t kLabMemory = 7;
-/// Between two looks at a ring that had nothing: QEMU, and other tests, want the CPU meanwhile.
-constexpr std::chrono::microseconds kPollPause{50};
 
 pmd::QtestConfig machine_config(const LabConfig& config, const std::string& socket) {
   const std::string netdev =
@@ -137,20 +133,21 @@ std::vector<Frame> Lab::receive(std::size_t count, std::size_t burst, std::uint1
                                 Clock::duration patience) {
   std::vector<Frame> frames;
   std::vector<mempool::Packet*> packets(burst);
-  const Deadline deadline(patience);
   const auto rx = port->rx(queue);
-  while (frames.size() < count) {
-    const bool last = deadline.passed();
-    const std::size_t wanted = std::min(burst, count - frames.size());
-    const std::size_t got = rx.burst(std::span(packets).first(wanted));
-    EXPECT_LE(got, wanted);
-    for (std::size_t i = 0; i < got; ++i) {
-      frames.push_back(bytes_of(packets[i]));
-      cache->put_chain(packets[i]);
+  const auto all_came = [&] {
+    while (frames.size() < count) {
+      const std::size_t wanted = std::min(burst, count - frames.size());
+      const std::size_t got = rx.burst(std::span(packets).first(wanted));
+      EXPECT_LE(got, wanted);
+      if (got == 0) return false;
+      for (std::size_t i = 0; i < got; ++i) {
+        frames.push_back(bytes_of(packets[i]));
+        cache->put_chain(packets[i]);
+      }
     }
-    if (got == 0 && last) break;
-    if (got == 0) std::this_thread::sleep_for(kPollPause);
-  }
+    return true;
+  };
+  (void)wait_until(all_came, Deadline(patience));
   return frames;
 }
 

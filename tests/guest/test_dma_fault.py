@@ -30,8 +30,8 @@ SECRET = b"\x5a" * 16  # what the frame held that the device should have read
 
 
 def wait_for(guest: Guest, mark: str, peer: StreamPeer, outside: list[bytes], feed: bool = False) -> str:
-    """Until the program says a line that begins with `mark`, a pattern; meanwhile frames go in, if `feed`, and what comes out is
-    kept. Returns the line."""
+    """Until the program says a line that begins with the pattern `mark`; meanwhile frames go in, if `feed`, and what
+    comes out is kept. Returns the line."""
     end = time.monotonic() + 40
     while time.monotonic() < end:
         for _ in range(20):

@@ -38,6 +38,8 @@ class Build:
     everything: bool = False  # build all targets, not only what the tests need
     slowness: int = 1  # multiplies the tests' time limits
     short: bool = False  # long tests run their short form (SPINRING_QUICK=1)
+    style: tuple[str, ...] = ()  # of the style suite only these; none: all
+    cases: str = ""  # GoogleTest's filter; none: all
 
 
 BUILDS = [
@@ -46,7 +48,7 @@ BUILDS = [
     Build("tsan", ("unit",), "clang-tsan.ini", slowness=5,
           folders=("tests/unit/base", "tests/unit/mempool", "tests/unit/lcore")),
 ]
-QUICK_BUILDS = [Build("quick", ("unit", "device", "style"), "gcc-quick.ini", short=True)]
+QUICK_BUILDS = [Build("quick", ("unit", "device", "style"), "gcc-quick.ini", short=True, style=QUICK_STYLE, cases=QUICK_FILTER)]
 
 
 class Run:
@@ -55,7 +57,6 @@ class Run:
     def __init__(self, quick: bool, only: str, kernels_fetched: bool) -> None:
         self.total = Counts()
         self.lacks = lacking(kernels_fetched)
-        self._quick = quick
         self._builds = QUICK_BUILDS if quick else BUILDS
         self._only = only
         self._seen: set[str] = set()
@@ -87,8 +88,8 @@ class Run:
             return
         for suite in suites:
             names = [test["name"] for test in tests if test["only_suite"] == suite]
-            if suite == "style" and self._quick:
-                names = [name for name in names if name in QUICK_STYLE]
+            if suite == "style" and build.style:
+                names = [name for name in names if name in build.style]
             if names:
                 self._seen.add(suite)
                 self._suite(build, folder, suite, names)
@@ -143,8 +144,8 @@ class Run:
         environment.setdefault("TSAN_OPTIONS", "halt_on_error=1:second_deadlock_stack=1")
         if build.short:
             environment["SPINRING_QUICK"] = "1"
-        if self._quick:
-            environment["GTEST_FILTER"] = QUICK_FILTER
+        if build.cases:
+            environment["GTEST_FILTER"] = build.cases
         return environment
 
     def _suite(self, build: Build, folder: Path, suite: str, names: list[str]) -> None:

@@ -39,7 +39,8 @@ class QemuProcess {
   bool wait_ended(Deadline deadline) const;
   /// How it ended, and the last lines it wrote to its standard error: for error messages. Any thread.
   [[nodiscard]] std::string last_words() const;
-  /// The same of a QEMU whose socket has closed: waits half a second for its end, which comes a moment later.
+  /// The same of a QEMU whose socket has closed: its end comes a moment later, and is waited for, half a
+  /// second at most.
   [[nodiscard]] std::string last_words_once_ended() const;
 
  private:
