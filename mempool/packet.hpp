@@ -44,8 +44,8 @@ inline constexpr std::uint32_t kTxOffloads =
 /// (application, queue, or pool); there is no reference count. Longer frames are chains by `next`;
 /// `packet_length` and `segments` count in the head alone.
 struct alignas(kCacheLine) Packet {
-  /// Bytes of the buffer before where a device writes. A virtio-net header lies at its end, in one cache line
-  /// with the frame's first bytes: frames start at kHeadroom + header length.
+  /// Bytes of the buffer that are kept free in front of what a device receives. Whole cache lines, so that it
+  /// may begin with one; a virtio-net header lies behind them or is their last bytes.
   static constexpr std::uint16_t kHeadroom = 128;
   /// Where data starts in a packet fresh from its pool: leaves room for a 12-byte virtio-net header in the
   /// same line.

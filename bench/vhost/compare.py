@@ -32,7 +32,7 @@ from pathlib import Path as FilePath
 
 sys.path.insert(0, str(FilePath(__file__).resolve().parent))
 
-from harness import dpdk_switch, drivers, latency, plot, runs, sitting, table  # noqa: E402
+from harness import drivers, latency, plot, runs, sitting, table  # noqa: E402
 from harness.paths import MODES, PATHS, Case  # noqa: E402
 from harness.process import RunError  # noqa: E402
 
@@ -78,8 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queues", type=numbers, default=[1])
     parser.add_argument("--ports", type=numbers, default=[1], help="2: from each port to the other")
     parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--pairs-per-start", type=int, default=10, help="then all is started afresh (each run is, with "
-                        "--switch vhost)")
+    parser.add_argument("--pairs-per-start", type=int, default=10, help="then all is started afresh")
     parser.add_argument("--seconds", type=float, default=0.05, help="measured in each run")
     parser.add_argument("--warm-up", type=float, default=0.02, help="before each run")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds of traffic after each start: DPDK gets slower "
@@ -87,8 +86,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cpus", type=numbers, default=[0, 1], help="of the back end and of the driver")
     parser.add_argument("--tolerance", type=float, default=2.0, help="largest over least cache-line time of a pair")
     parser.add_argument("--near", type=float, default=200.0, help="ns: pairs with lines of less and of more are two rows")
-    parser.add_argument("--switch", choices=["null", "vhost"], default="null", help="back end: the one that does nothing, "
+    parser.add_argument("--switch", choices=list(sitting.SWITCHES), default="null", help="back end: the one that does nothing, "
                         "or DPDK's own, which copies every frame (dpdk-testpmd with net_vhost)")
+    parser.add_argument("--aligned", type=int, choices=[0, 1], help="where this driver's received frames begin: 1: on a cache "
+                        "line, its default; 0: behind their headers. If not given 0 with --switch null, which writes "
+                        "header and frame at once")
     parser.add_argument("--limit", action="store_true", help="a third run beside each pair: the least that forwards on "
                         "such rings, written by hand (bench/vhost/limit)")
     parser.add_argument("--loads", type=numbers, default=[], help="latency instead of rates, at so many percent of the "
@@ -118,9 +120,6 @@ def cases(options: argparse.Namespace) -> list[Case]:
 
 def turns(bench: runs.Bench, options: argparse.Namespace, places: list) -> Iterator[list[runs.Run]]:
     """One turn of all after the other, on what is started once."""
-    if options.switch == "vhost":
-        yield [dpdk_switch.measure(bench, case, driver) for case, driver in places]
-        return
     with sitting.seated(bench, places) as sides:
         for _ in range(options.pairs_per_start):
             yield sitting.turn(bench, sides)
@@ -195,12 +194,13 @@ def main() -> int:
     for end in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(end, lambda number, _frame: sys.exit(128 + number))  # so that what was started is ended
     bench = runs.Bench(options.build, *options.cpus, seconds=options.seconds, warm_up=options.warm_up, settle=options.settle,
-                       timeout=options.timeout,
+                       timeout=options.timeout, switch=options.switch,
                        back_end_options=["--tolerate=num_buffers", *options.back_end.split()])
     os.nice(options.nice)  # what is started inherits it
     labels = (options.a, options.b if options.b != options.a else f"{options.b} again")
-    a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build)
-    b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build)
+    aligned = options.switch != "null" if options.aligned is None else options.aligned == 1
+    a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build, aligned)
+    b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build, aligned)
     if options.loads:
         return run_loads(bench, options, labels, a, b)
     limit = drivers.make("limit", "limit", None, options.build) if options.limit else None

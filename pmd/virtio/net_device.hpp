@@ -61,6 +61,7 @@ class NetDevice {
 
   /// Whether another start can succeed, as far as is known without waiting.
   [[nodiscard]] bool may_start() { return transport_->may_reset(); }
+  [[nodiscard]] bool wants_aligned_frames() const noexcept { return transport_->wants_aligned_frames(); }
   [[nodiscard]] std::optional<std::uint64_t> reconnects() const noexcept { return transport_->reconnects(); }
 
   /// An error if the device asks for a reset (2.1.2), has gone, or was reset by somebody else.

@@ -184,7 +184,9 @@ class VirtioPort final
       typename Packets::Packet* packet = nullptr;
       if (queue.cache->get({&packet, 1}) == 0)
         continue;  // nothing to receive into: counted when the ring is filled
-      const bool too_small = writable<Packets>(*packet) < rx_path_->features.header.bytes() + frame;
+      const std::uint32_t header = rx_path_->features.header.bytes();
+      const bool too_small = writable<Packets>(*packet, device_start<Packets>(device_->wants_aligned_frames(),
+                                                                              header)) < header + frame;
       queue.cache->put({&packet, 1});
       if (too_small) {
         return fail(Errc::kBadArgument,
@@ -216,7 +218,7 @@ class VirtioPort final
                                config.cache,
                                header_rules(device_->negotiated()),
                                notify_rules(device_->negotiated()),
-                               {}};
+                               device_->wants_aligned_frames()};
   }
 
   [[nodiscard]] Result<void> add_rx(const QueueConfig<Packets>& config, std::uint16_t index) {

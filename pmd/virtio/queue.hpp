@@ -28,6 +28,7 @@ struct QueueParts {
   typename Packets::Cache* cache = nullptr;  ///< the lcore's; outlives the queue
   HeaderRules rules{};                       ///< what headers may say
   NotifyRules notify{};
+  bool aligned_frames = false;    ///< RX: Transport::wants_aligned_frames()
   std::uint16_t going_round = 0;  ///< TX: packets that are to go round between it and an RX queue
   mempool::DmaBlock indirect{};   ///< TX: for IndirectTables; empty: there are none
 };

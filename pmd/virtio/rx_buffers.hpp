@@ -8,10 +8,17 @@
 
 namespace spinring::pmd::virtio {
 
-/// Bytes that the device may write into a buffer of this type: all behind the headroom.
+/// Where in each buffer the device writes a header of so many bytes, and the frame behind it. The headroom
+/// ends with a cache line: there begins the frame, if it is to be aligned, otherwise the header, which then
+/// shares its line with the frame's first bytes.
 template <PacketPool Packets>
-[[nodiscard]] std::uint32_t writable(const typename Packets::Packet& packet) noexcept {
-  return std::uint32_t{Packets::capacity(packet)} - Packets::headroom_wanted();
+[[nodiscard]] std::uint16_t device_start(bool aligned_frames, std::uint32_t header_bytes) noexcept {
+  return static_cast<std::uint16_t>(Packets::headroom_wanted() - (aligned_frames ? header_bytes : 0));
+}
+/// Bytes that the device may write into a buffer, from there on.
+template <PacketPool Packets>
+[[nodiscard]] std::uint32_t writable(const typename Packets::Packet& packet, std::uint16_t start) noexcept {
+  return std::uint32_t{Packets::capacity(packet)} - start;
 }
 
 /// Where the buffers of a cache's packets lie that an RX queue offers, for Ring::post_empty().
@@ -20,20 +27,22 @@ class RxBuffers {
  public:
   using Packet = typename Packets::Packet;
 
-  /// `table` outlives it.
-  RxBuffers(const typename Packets::Cache& /*cache*/, const DmaTable& table) noexcept : table_(&table) {}
+  /// `table` outlives it. `start`: device_start().
+  RxBuffers(const typename Packets::Cache& /*cache*/, const DmaTable& table, std::uint16_t start) noexcept
+      : table_(&table), start_(start) {}
 
   [[nodiscard]] Extent operator()(Packet& packet) noexcept {
-    const std::uint32_t length = writable<Packets>(packet);
+    const std::uint32_t length = writable<Packets>(packet, start_);
     if (length < shortest_) [[unlikely]]
       shortest_ = length;
-    return {Packets::iova(packet, Packets::buffer(packet) + Packets::headroom_wanted(), *table_), length};
+    return {Packets::iova(packet, Packets::buffer(packet) + start_, *table_), length};
   }
   /// No buffer that was ever offered is shorter.
   [[nodiscard]] std::uint32_t shortest() const noexcept { return shortest_; }
 
  private:
   const DmaTable* table_;
+  std::uint16_t start_;
   std::uint32_t shortest_ = 0x7FFF'FFFF;
 };
 
@@ -44,8 +53,8 @@ class RxBuffers<Packets> {
  public:
   using Packet = typename Packets::Packet;
 
-  RxBuffers(const typename Packets::Cache& cache, const DmaTable& table) noexcept
-      : RxBuffers(Packets::place(cache, table)) {}
+  RxBuffers(const typename Packets::Cache& cache, const DmaTable& table, std::uint16_t start) noexcept
+      : RxBuffers(Packets::place(cache, table), start) {}
 
   [[nodiscard]] Extent operator()(Packet& packet) const noexcept {
     return {Iova{reinterpret_cast<std::uintptr_t>(&packet) + to_start_}, length_};
@@ -60,9 +69,8 @@ class RxBuffers<Packets> {
   [[nodiscard]] std::uint32_t shortest() const noexcept { return length_; }
 
  private:
-  explicit RxBuffers(const mempool::PoolPlace& place) noexcept
-      : to_start_(place.to_buffer + Packets::headroom_wanted()),
-        length_(place.buffer_length - Packets::headroom_wanted()) {}
+  RxBuffers(const mempool::PoolPlace& place, std::uint16_t start) noexcept
+      : to_start_(place.to_buffer + start), length_(place.buffer_length - start) {}
 
   std::uint64_t to_start_;  ///< what makes a packet's address the device's of what it may write
   std::uint32_t length_;

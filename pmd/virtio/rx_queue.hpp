@@ -47,7 +47,7 @@ class RxQueueControl : public QueueControl {
   [[nodiscard]] virtual RxStats stats() const noexcept = 0;
 };
 
-/// The receive loop. RX descriptors point into pool packets at the wanted headroom: the device writes the net
+/// The receive loop. RX descriptors point into pool packets at device_start(): the device writes the net
 /// header there and the frame behind it.
 template <PacketPool Packets, RxFeatures F>
 class RxQueue final
@@ -58,10 +58,11 @@ class RxQueue final
 
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
+        start_(device_start<Packets>(parts.aligned_frames, kHeaderBytes)),
         fill_(parts.fill == 0 ? this->ring_.size() : std::min(parts.fill, this->ring_.size())),
         refill_threshold_(std::clamp<std::uint16_t>(fill_ / 8, 1, 128)),
         enough_(enough()),
-        buffers_(*this->cache_, *this->table_) {}
+        buffers_(*this->cache_, *this->table_, start_) {}
   ~RxQueue() override { give_back(); }
 
   /// Each is a single buffer whose `next` nobody has set: it must not be followed.
@@ -102,8 +103,7 @@ class RxQueue final
     while (frames.end != out + count) {
       const auto most =
           std::min<std::uint16_t>(static_cast<std::uint16_t>(out + count - frames.end), Base::kHarvest);
-      const std::uint16_t found = this->ring_.template harvest<Runs>(
-          most, std::conditional_t<kLookAhead, Fetch, Unseen>(), std::ref(frames));
+      const std::uint16_t found = this->ring_.template harvest<Runs>(most, look_ahead(), std::ref(frames));
       if constexpr (kGathers) frames.settle();
       if (found == kBroken) [[unlikely]] {
         this->set_faulted();
@@ -157,10 +157,18 @@ class RxQueue final
   }
   /// Has the line on its way that the device wrote and the application reads first.
   struct Fetch {
-    void operator()(Packet& packet) const noexcept {
-      prefetch_write(Packets::buffer(packet) + Packets::headroom_wanted());
-    }
+    std::uint32_t frame;  ///< where it begins in a buffer
+
+    void operator()(Packet& packet) const noexcept { prefetch_write(Packets::buffer(packet) + frame); }
   };
+  [[nodiscard]] Fetch fetch() const noexcept { return {start_ + kHeaderBytes}; }
+  [[nodiscard]] auto look_ahead() const noexcept {
+    if constexpr (kLookAhead) {
+      return fetch();
+    } else {
+      return Unseen();
+    }
+  }
   /// A split ring is not written where the same packet comes as the last time: in order to a descriptor,
   /// which names it already, otherwise to an entry of the available ring.
   static constexpr bool kStepsMatter = !F.packed;
@@ -205,7 +213,7 @@ class RxQueue final
     void operator()(const std::array<Packet*, kCount>& run,
                     const std::array<std::uint32_t, kCount>& lengths) noexcept {
       if constexpr (!kLookAhead) {
-        for (Packet* const packet : run) Fetch()(*packet);
+        for (Packet* const packet : run) queue.fetch()(*packet);
       }
       if constexpr (kGathers) {
         gathered.template add<Runs>(run, lengths);
@@ -214,7 +222,7 @@ class RxQueue final
       }
     }
     void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
-      if constexpr (!kLookAhead) Fetch()(*packet);
+      if constexpr (!kLookAhead) queue.fetch()(*packet);
       if constexpr (kGathers) {
         gathered.add(packet, length);
       } else {
@@ -242,12 +250,12 @@ class RxQueue final
       }
     }
     template <std::size_t kCount>
-    [[nodiscard]] static bool are_whole(Packet* const* run) noexcept {
+    [[nodiscard]] bool are_whole(Packet* const* run) const noexcept {
       std::uint16_t any = 0;
       std::uint16_t all = 1;
 #pragma GCC unroll 8
       for (std::size_t i = 0; i < kCount; ++i) {
-        const std::uint16_t buffers = buffers_of(*run[i]);
+        const std::uint16_t buffers = queue.buffers_of(*run[i]);
         any |= buffers;
         all &= buffers;
       }
@@ -288,10 +296,9 @@ class RxQueue final
 
   [[nodiscard]] bool is_open() const noexcept { return F.mergeable && open_.missing != 0; }
   /// virtio 1.2, 5.1.6.4: buffers that the device has filled with the frame that begins in this one.
-  [[nodiscard]] static std::uint16_t buffers_of(Packet& packet) noexcept {
+  [[nodiscard]] std::uint16_t buffers_of(Packet& packet) const noexcept {
     if constexpr (!F.mergeable) return 1;
-    const auto* header =
-        reinterpret_cast<const NetHeader*>(Packets::buffer(packet) + Packets::headroom_wanted());
+    const auto* header = reinterpret_cast<const NetHeader*>(Packets::buffer(packet) + start_);
     return load_relaxed(header->num_buffers);
   }
   /// A buffer that the device has filled. Returns the frame that it completes, or nullptr.
@@ -316,21 +323,21 @@ class RxQueue final
   template <class Runs, std::size_t kCount>
   [[nodiscard]] bool accept_run(Packet* const* run, const std::uint32_t* lengths) const noexcept {
     if (refused(!Runs::template within<kCount>(lengths, kMinimumLength, buffers_.shortest()))) return false;
-    set_received_run<Packets, Runs, kCount>(
-        run, static_cast<std::uint16_t>(Packets::headroom_wanted() + kHeaderBytes), lengths, kHeaderBytes);
+    set_received_run<Packets, Runs, kCount>(run, static_cast<std::uint16_t>(start_ + kHeaderBytes), lengths,
+                                            kHeaderBytes);
     return true;
   }
   /// Makes a segment of a buffer, `skip` bytes before its data. False: the device may not have written that
   /// length; the packet is freed.
   [[nodiscard]] bool accept(Packet& packet, std::uint32_t length, std::uint32_t minimum,
                             std::uint32_t skip) noexcept {
-    if (refused(length < minimum || length > writable<Packets>(packet))) [[unlikely]] {
+    if (refused(length < minimum || length > writable<Packets>(packet, start_))) [[unlikely]] {
       bad_lengths_.add(1);
       Packet* const bad = &packet;
       this->cache_->put({&bad, 1});
       return false;
     }
-    Packets::set_received(packet, static_cast<std::uint16_t>(Packets::headroom_wanted() + skip),
+    Packets::set_received(packet, static_cast<std::uint16_t>(start_ + skip),
                           static_cast<std::uint16_t>(length - skip));
     return true;
   }
@@ -346,8 +353,7 @@ class RxQueue final
   [[gnu::noinline]] Packet* join(Packet* packet, std::uint32_t length) noexcept {
     --open_.missing;
     if (accept(*packet, length, 1, 0)) {
-      Packets::append(*open_.head, *open_.tail, *packet, Packets::headroom_wanted(),
-                      Packets::data_length(*packet));
+      Packets::append(*open_.head, *open_.tail, *packet, start_, Packets::data_length(*packet));
       open_.tail = packet;
     } else {
       open_.whole = false;
@@ -449,7 +455,8 @@ class RxQueue final
     });
   }
 
-  std::uint16_t fill_;  ///< packets that the device holds at most
+  std::uint16_t start_;  ///< device_start()
+  std::uint16_t fill_;   ///< packets that the device holds at most
   std::uint16_t refill_threshold_;
   std::uint16_t enough_;  ///< packets that are to go round
   RxBuffers<Packets> buffers_;

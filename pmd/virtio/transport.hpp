@@ -61,6 +61,9 @@ class Transport {
   [[nodiscard]] virtual std::uint16_t max_queue_size(std::uint16_t index) = 0;
   /// True if an enabled queue is one in use, without a command on the control queue (vhost-user).
   [[nodiscard]] virtual bool enables_pairs_itself() const noexcept { return false; }
+  /// True if a CPU on the other side copies each frame: then those that it gives are to begin on a cache
+  /// line.
+  [[nodiscard]] virtual bool wants_aligned_frames() const noexcept { return false; }
   /// Configures and enables the queue; returns its doorbell, to be rung with the queue's index.
   [[nodiscard]] virtual Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
                                                       const QueueAddresses& addresses) = 0;

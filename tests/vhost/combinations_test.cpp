@@ -29,6 +29,7 @@ std::string name_of(const VhostConfig& config) {
   if (config.in_order) name += "InOrder";
   if (!config.offloads.empty()) name += "Offloads";
   if (config.server) name += "Server";
+  if (!config.aligned) name += "BehindHeaders";
   return name + std::to_string(config.queues) + "x" + std::to_string(config.ring);
 }
 
@@ -52,6 +53,9 @@ std::vector<VhostConfig> combinations() {
       all.push_back(config);
     }
   }
+  // Frames that share their first cache line with the header.
+  all.push_back({.packed = false, .mergeable = false, .buffer_length = kLongBuffer, .aligned = false});
+  all.push_back({.packed = true, .in_order = true, .offloads = all_offloads(true), .aligned = false});
   // The other socket mode: the switch takes up to a second to find the port.
   all.push_back({.server = true});
   all.push_back({.packed = true, .in_order = true, .server = true});
@@ -86,12 +90,15 @@ void expect_negotiated(const VhostConfig& config, std::uint64_t features) {
   EXPECT_EQ(has(VIRTIO_NET_F_GUEST_TSO4), config.offloads.has(Offload::kRxCoalesce));
 }
 
-/// One burst there and back: what the port received, it sends.
-void bounce(VhostRig& rig, const std::vector<Frame>& frames, std::uint16_t queue) {
+/// One burst there and back: what the port received, it sends. `place`: where frames begin in a cache line.
+void bounce(VhostRig& rig, const std::vector<Frame>& frames, std::uint16_t queue, std::size_t place) {
   ASSERT_EQ(rig.far->deliver(frames, queue), frames.size());
   auto packets = rig.receive(frames.size(), queue);
   ASSERT_EQ(packets.size(), frames.size());
-  for (std::size_t i = 0; i < frames.size(); ++i) ASSERT_EQ(bytes_of(packets[i]), frames[i]) << i;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    ASSERT_EQ(bytes_of(packets[i]), frames[i]) << i;
+    ASSERT_EQ(reinterpret_cast<std::uintptr_t>(packets[i]->data()) % kCacheLine, place) << i;
+  }
   ASSERT_NO_FATAL_FAILURE(rig.send(packets, queue));
   const auto sent = rig.collect(frames.size(), queue);
   ASSERT_EQ(sent.size(), frames.size());
@@ -104,13 +111,14 @@ TEST_P(Combination, MovesFramesByteForByte) {
   ASSERT_NO_FATAL_FAILURE(rig.open_and_start());
   expect_negotiated(config, rig.far->negotiated());
   EXPECT_EQ(rig.far->rings(), 2U * config.queues);
+  const std::size_t place = config.aligned ? 0 : sizeof(virtio_net_hdr_v1);
   const bool long_frames = config.mergeable || config.buffer_length == kLongBuffer;
   std::uint32_t seed = 0;
   std::uint64_t bursts = 0;
   while (seed < config.queues * config.ring * 3U) {
     for (std::uint16_t queue = 0; queue < config.queues; ++queue) {
       const std::size_t count = std::array<std::size_t, 4>{1, 7, 32, 16}[bursts++ % 4];
-      ASSERT_NO_FATAL_FAILURE(bounce(rig, burst_of(seed, count, long_frames ? 9000 : 1514), queue));
+      ASSERT_NO_FATAL_FAILURE(bounce(rig, burst_of(seed, count, long_frames ? 9000 : 1514), queue, place));
     }
   }
   std::uint64_t received = 0;

@@ -79,9 +79,9 @@ void VhostRig::open_and_start() {
   plug();
   const std::string vdev = fmt::format(
       "virtio_user0,path={}/"
-      "sock,queues={},queue_size={},packed={:d},mrg_rxbuf={:d},in_order={:d},server={:d}",
+      "sock,queues={},queue_size={},packed={:d},mrg_rxbuf={:d},in_order={:d},server={:d},aligned={:d}",
       folder_, config_.queues, config_.ring, config_.packed, config_.mergeable, config_.in_order,
-      config_.server);
+      config_.server, config_.aligned);
   auto opened = pmd::open_virtio_user(vdev, *memory);
   ASSERT_DONE(opened);
   port = std::move(*opened);

@@ -35,6 +35,7 @@ struct VhostConfig {
   std::uint16_t ring = 256;
   std::uint16_t buffer_length = 2304;
   bool server = false;  ///< the port listens, the switch connects
+  bool aligned = true;  ///< received frames begin on a cache line
 };
 
 /// A port on a vhost-user socket with what a program puts around it, and DPDK's vhost at the other end. When

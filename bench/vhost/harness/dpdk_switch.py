@@ -1,90 +1,87 @@
-"""A run on DPDK's own vhost back end, which copies every frame: dpdk-testpmd with net_vhost sends frames round and round.
-It has no clock of its own for slices, so its rate is what its statistics say of the time that is measured."""
+"""DPDK's own vhost back end, which copies every frame: dpdk-testpmd with net_vhost sends frames round and round. It has no
+clock of its own for slices, so a rate is what its statistics say of the time between two questions."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import tempfile
 import time
 from pathlib import Path as FilePath
 
-from harness.drivers import Driver, last_busy
+from harness.drivers import Driver
 from harness.paths import Case
 from harness.process import Process, RunError, tail, wait_for
-from harness.runs import Bench, Run, core_distance
+from harness.runs import Bench, Run
 
 TRIES = 6  # the first bursts may be dropped, and then too few frames go round, or none
 BURSTS = 8  # of 32 frames, that go round: fewer than either driver keeps ready
-SWITCH = ("stdbuf -oL dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segments --no-pci -m 512 "
+SWITCH = ("stdbuf -oL dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segments --no-pci -m 128 "
           "--file-prefix=switch{prefix} --vdev net_vhost0,iface={socket},queues={queues} -- -i --forward-mode=io "
-          "--nb-cores=1 --rxq={queues} --txq={queues} --rxd={ring} --txd={ring}")
+          "--nb-cores=1 --rxq={queues} --txq={queues} --rxd={ring} --txd={ring} --total-num-mbufs=16384")
 
 
-class Switch:
-    """dpdk-testpmd at its prompt."""
+class DpdkSwitch:
+    """dpdk-testpmd at its prompt. Frames go round from settle() on, whenever neither side rests."""
 
-    def __init__(self, bench: Bench, case: Case, folder: FilePath) -> None:
+    def __init__(self, bench: Bench, case: Case, folder: FilePath, options: list[str]) -> None:
+        if case.direction != "both" or case.ports != 1 or options:
+            raise RunError(f"{case.name}: on DPDK's back end frames go round one port; there is no {case.mode}, no second "
+                           "port and no load")
+        self._bench = bench
+        self._case = case
         self.process = Process(shlex.split(SWITCH.format(
             cpu=bench.back_end_cpu, prefix=folder.name[-8:], socket=folder / "vhost.sock", queues=case.queues,
             ring=case.ring)), folder / "switch.log")
-        self._patience = bench.timeout
+        try:
+            self._wait_for("testpmd> ")
+        except RunError:
+            self.process.stop()
+            raise
 
-    def wait_for(self, what: str, driver: Process | None = None) -> None:
+    def settle(self, driver: Driver, process: Process) -> None:
+        self._wait_for("virtio is now ready for processing", process)
+        time.sleep(0.3)  # until the driver forwards
+        for _ in range(TRIES):
+            self.process.say("clear port stats 0")
+            self.process.say(f"start tx_first {BURSTS}")
+            time.sleep(self._bench.settle)
+            received = self._packets_per_second()
+            if received and not self._lost():
+                return
+            self.process.say("stop")
+        raise RunError(f"{driver.label}, {self._case.name} on DPDK's back end: no traffic\n{tail(process.output())}")
+
+    def proceed(self) -> None:
+        self.process.proceed()
+
+    def rest(self) -> None:
+        self.process.rest()
+
+    def window(self, driver: Driver, process: Process, rate: float) -> Run:
+        del rate  # there are no loads
+        time.sleep(self._bench.warm_up)
+        self._packets_per_second()
+        time.sleep(self._bench.seconds)
+        received = self._packets_per_second()
+        if not process.running() or received == 0 or self._lost():
+            raise RunError(f"{driver.label}, {self._case.name} on DPDK's back end: {received} packets/s, {self._lost()} lost\n"
+                           f"{tail(process.output())}")
+        return Run(driver.label, received / 1e6, 0.0, {"kept": 1}, {})
+
+    def _lost(self) -> int:
+        return int(re.findall(r"TX-errors:\s+(\d+)", self.process.output())[-1])
+
+    def _wait_for(self, what: str, driver: Process | None = None) -> None:
         def over() -> bool:
             return what in self.process.output() or not self.process.running() or (driver and not driver.running())
 
-        wait_for(over, self._patience, f"'{what}' of the switch")
+        wait_for(over, self._bench.timeout, f"'{what}' of the switch")
         if what not in self.process.output():
             raise RunError(f"the switch never said '{what}':\n{tail(self.process.output())}")
 
-    def rates(self, bench: Bench) -> tuple[int, int]:
-        """Starts frames, and says what came and went a second once they go round; nothing if some got lost."""
-        self.process.say("clear port stats 0")
-        self.process.say(f"start tx_first {BURSTS}")
-        time.sleep(bench.warm_up)
-        self.packets_per_second()
-        time.sleep(bench.seconds)
-        rates = self.packets_per_second()
-        lost = int(re.findall(r"TX-errors:\s+(\d+)", self.process.output())[-1])
-        return (0, 0) if lost else rates
-
-    def packets_per_second(self) -> tuple[int, int]:
-        """What port 0 took and gave since the last call; the first call says nothing."""
+    def _packets_per_second(self) -> int:
+        """What port 0 took since the last call; the first call says nothing."""
         shown = len(re.findall(r"Rx-pps:", self.process.output()))
         self.process.say("show port stats 0")
-        wait_for(lambda: len(re.findall(r"Tx-pps:", self.process.output())) > shown, self._patience, "statistics")
-        found = [re.findall(rf"{way}-pps:\s+(\d+)", self.process.output())[-1] for way in ("Rx", "Tx")]
-        return int(found[0]), int(found[1])
-
-
-def measure(bench: Bench, case: Case, driver: Driver, _options: list[str] | None = None) -> Run:
-    if case.direction != "both":
-        raise RunError(f"{case.name}: on DPDK's back end frames go round; there is no {case.mode}")
-    with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
-        folder = FilePath(name)
-        before = core_distance(bench)
-        switch = Switch(bench, case, folder)
-        process = None
-        try:
-            switch.wait_for("testpmd> ")
-            process = driver.start(case, folder / "vhost.sock", folder, bench.driver_cpu)
-            switch.wait_for("virtio is now ready for processing", process)
-            time.sleep(0.3)  # until the driver forwards
-            for _ in range(TRIES):
-                received, sent = switch.rates(bench)
-                if received:
-                    break
-                switch.process.say("stop")
-            if not process.running() or received == 0:
-                raise RunError(f"no traffic: {received} and {sent} packets/s\n{tail(process.output())}")
-        except RunError as error:
-            raise RunError(f"{driver.label}, {case.name} on DPDK's back end: {error}") from error
-        finally:
-            if process:
-                process.stop()
-            switch.process.stop()
-        after = core_distance(bench)
-        busy = last_busy(process.output())
-        return Run(driver.label, received / 1e6, 0.0, before, after, {"kept": 1}, {},
-                   busy.ticks / busy.packets if busy and busy.packets else None)
+        wait_for(lambda: len(re.findall(r"Rx-pps:\s+\d+\s", self.process.output())) > shown, self._bench.timeout, "statistics")
+        return int(re.findall(r"Rx-pps:\s+(\d+)\s", self.process.output())[-1])

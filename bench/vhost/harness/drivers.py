@@ -28,7 +28,7 @@ PORT = {
     "dpdk": "--vdev net_virtio_user{port},path={socket},queues={queues},queue_size={ring},mrg_rxbuf={mergeable},"
             "in_order={in_order},packed_vq={packed},vectorized={vectorized}",
     "spinring": "--vdev virtio_user{port},path={socket},queues={queues},queue_size={ring},mrg_rxbuf={mergeable},"
-                "in_order={in_order},packed={packed}"}
+                "in_order={in_order},packed={packed},aligned={aligned}"}
 # The driver without its checks of what the device writes: what these cost.
 UNCHECKED = SPINRING.replace("apps/testpmd/spinring-testpmd", "bench/vhost/spinring-testpmd-unchecked")
 TEMPLATES = {"dpdk": DPDK, "spinring": SPINRING, "unchecked": UNCHECKED, "limit": LIMIT}
@@ -45,6 +45,7 @@ class Driver:
     kind: str
     template: str
     build: FilePath
+    aligned: bool = False  # this driver's received frames begin on a cache line
 
     def start(self, case: Case, socket: FilePath, folder: FilePath, cpu: int) -> Process:
         (folder / "driver.json").unlink(missing_ok=True)
@@ -54,7 +55,7 @@ class Driver:
         path = case.path
         ports = " ".join(PORT.get(self.kind, PORT["spinring"]).format(
             port=port, socket=socket_of(socket, port), queues=case.queues, ring=case.ring, mergeable=int(path.mergeable),
-            in_order=int(path.in_order), packed=int(path.packed), vectorized=int(path.vectorized))
+            in_order=int(path.in_order), packed=int(path.packed), vectorized=int(path.vectorized), aligned=int(self.aligned))
             for port in range(case.ports))
         words = self.template.format(
             build=self.build, cpu=cpu, ports=ports, queues=case.queues, ring=case.ring,
@@ -118,5 +119,5 @@ def socket_of(first: FilePath, port: int) -> FilePath:
     return first if port == 0 else first.with_name(f"{first.name}{port}")
 
 
-def make(kind: str, label: str, template: str | None, build: FilePath) -> Driver:
-    return Driver(label, kind, template or TEMPLATES[kind], build)
+def make(kind: str, label: str, template: str | None, build: FilePath, aligned: bool = False) -> Driver:
+    return Driver(label, kind, template or TEMPLATES[kind], build, aligned)

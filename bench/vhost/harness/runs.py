@@ -24,6 +24,7 @@ class Bench:
     build: FilePath
     back_end_cpu: int = 0
     driver_cpu: int = 1
+    switch: str = "null"  # of sitting.SWITCHES
     seconds: float = 0.5
     warm_up: float = 0.1
     settle: float = 1.0
@@ -41,10 +42,10 @@ class Run:
     label: str
     mpps: float
     idle: float  # share of the back end's time in passes that moved nothing
-    distance_before: float  # ns: a cache line from CPU to CPU and back
-    distance_after: float
     slices: dict
     violations: dict
+    distance_before: float = 0.0  # ns: a cache line from CPU to CPU and back
+    distance_after: float = 0.0
     cycles_per_packet: float | None = None
     sequence: dict | None = None
     negotiated: dict = field(default_factory=dict)
@@ -84,7 +85,7 @@ def result_line(process: Process) -> dict:
     return lines[-1]
 
 
-def run_of(line: dict, case: Case, driver: Driver, before: float, after: float, cycles: float | None) -> Run:
+def run_of(line: dict, case: Case, driver: Driver) -> Run:
     if line["slices"]["kept"] == 0:
         raise RunError(f"{driver.label}, {case.name}: every slice was pre-empted: {line['slices']}. "
                        "Stop what else runs on these CPUs, or give --nice")
@@ -97,8 +98,8 @@ def run_of(line: dict, case: Case, driver: Driver, before: float, after: float, 
     wrong = {key: path[key] for key, value in wanted.items() if path[key] != value}
     if wrong:
         raise RunError(f"{driver.label}, {case.name}: negotiated {wrong}")
-    return Run(driver.label, rate["median"], line["idle"], before, after, line["slices"], line["violations"], cycles,
-               line.get("sequence"), path, line.get("latency"))
+    return Run(driver.label, rate["median"], line["idle"], line["slices"], line["violations"],
+               sequence=line.get("sequence"), negotiated=path, latency=line.get("latency"))
 
 
 def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int) -> dict:

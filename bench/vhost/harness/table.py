@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -37,6 +38,18 @@ def spread(values: list[float]) -> dict:
     return {"min": min(values), "p25": lower, "median": median, "p75": upper, "max": max(values)}
 
 
+def median_interval(values: list[float]) -> dict:
+    """Where the true median lies in 95 of 100 such samples, whatever the values' distribution: by the binomial one of how many
+    are below it. Nothing of fewer than six values, which cannot tell."""
+    count = len(values)
+    tail, rank = 0.5**count, 0
+    while tail <= 0.025:
+        rank += 1
+        tail += math.comb(count, rank) / 2**count
+    ordered = sorted(values)
+    return {"low": ordered[rank - 1], "high": ordered[count - rank]} if rank else {}
+
+
 @dataclass
 class Row:
     """All pairs of one case."""
@@ -64,6 +77,10 @@ class Row:
     def ratios(self) -> list[float]:
         return [pair.b.mpps / pair.a.mpps for pair in self.kept() if pair.a.mpps > 0]
 
+    def busy_ratios(self) -> list[float]:
+        return [pair.b.cycles_per_packet / pair.a.cycles_per_packet for pair in self.kept()
+                if pair.a.cycles_per_packet and pair.b.cycles_per_packet]
+
     def ratios_of_a(self) -> list[float]:
         """A against itself: each run of A over the one before it. What differs here is noise."""
         kept = self.kept()
@@ -85,7 +102,8 @@ class Row:
         kept = self.kept()
         runs = {"a": [pair.a for pair in kept], "b": [pair.b for pair in kept]}
         out = {"case": self.case.name, "pairs": len(self.pairs), "kept": len(kept), "failures": self.failures,
-               "ratio": spread(self.ratios()), "ratio_a_a": spread(self.ratios_of_a()),
+               "ratio": {**spread(self.ratios()), **median_interval(self.ratios())},
+               "ratio_busy": {**spread(self.busy_ratios()), **median_interval(self.busy_ratios())}, "ratio_a_a": spread(self.ratios_of_a()),
                "distance_ns": spread([distance for pair in kept for distance in pair.distances()]),
                "goal": self.case.path.goal(self.case.ring) if self.case.mode == "mac" else None,
                "instructions": self.instructions, "limit": self.limit_summary()}
@@ -100,8 +118,8 @@ class Row:
         return {**self.summary(), "runs": [asdict(pair) for pair in self.pairs]}
 
 
-COLUMNS = ("case", "A Mpps", "B Mpps", "B/A", "min..max", "quartiles", "A/A", "A/A min..max", "goal", "A busy", "B busy",
-           "idle", "line ns", "pairs", "A instr", "B instr")
+COLUMNS = ("case", "A Mpps", "B Mpps", "B/A", "95 %", "min..max", "quartiles", "A/A", "A/A min..max", "goal", "A busy", "B busy",
+           "busy B/A", "95 %", "idle", "line ns", "pairs", "A instr", "B instr")
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -116,22 +134,23 @@ def instructions_of(summary: dict, label: str) -> str:
 def cells(summary: dict, labels: tuple[str, str]) -> tuple[str, ...]:
     a, b, ratio, same = summary["a"], summary["b"], summary["ratio"], summary["ratio_a_a"]
     return (summary["case"], figure(a["mpps"].get("median")), figure(b["mpps"].get("median")),
-            figure(ratio.get("median")), between(ratio, "min", "max"), between(ratio, "p25", "p75"),
-            figure(same.get("median")), between(same, "min", "max"), figure(summary["goal"], 1),
+            figure(ratio.get("median")), between(ratio, "low", "high"), between(ratio, "min", "max"),
+            between(ratio, "p25", "p75"), figure(same.get("median")), between(same, "min", "max"), figure(summary["goal"], 1),
             figure(a["cycles_per_packet"], 0), figure(b["cycles_per_packet"], 0),
+            figure(summary["ratio_busy"].get("median")), between(summary["ratio_busy"], "low", "high"),
             f"{figure(a['back_end_idle'])} {figure(b['back_end_idle'])}",
             between(summary["distance_ns"], "min", "max", 0), f"{summary['kept']}/{summary['pairs']}",
             instructions_of(summary, labels[0]), instructions_of(summary, labels[1]))
 
 
 def between(values: dict, low: str, high: str, digits: int = 2) -> str:
-    return f"{values[low]:.{digits}f}..{values[high]:.{digits}f}" if values else "-"
+    return f"{values[low]:.{digits}f}..{values[high]:.{digits}f}" if low in values else "-"
 
 
 def text(rows: list[Row], labels: tuple[str, str]) -> str:
     """The table, in Markdown, and what its columns mean."""
-    lines = [f"A: {labels[0]}; B: {labels[1]}. Busy: time-stamp ticks a packet in polls that had any. Idle: the back "
-             "end's, with A and B. Instr: whole loop / driver alone, a packet.",
+    lines = [f"A: {labels[0]}; B: {labels[1]}. Busy: time-stamp ticks a packet in polls that had any. 95 %: where the "
+             "median before it lies with that confidence. Idle: the back end's, with A and B. Instr: whole loop / driver alone, a packet.",
              "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     lines += ["| " + " | ".join(cells(row.summary(), labels)) + " |" for row in rows]
     lines += [f"failed: {failure}" for row in rows for failure in row.failures]

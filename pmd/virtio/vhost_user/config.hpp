@@ -22,6 +22,10 @@ struct Config {
   bool in_order = true;   ///< VIRTIO_F_IN_ORDER
   bool packed = false;    ///< VIRTIO_F_RING_PACKED
 
+  /// Received frames begin on a cache line, as copying switches have it; otherwise behind the header in the
+  /// line where that begins, which are fewer lines for whoever writes both at once.
+  bool aligned_frames = true;
+
   /// The features that must not be negotiated.
   [[nodiscard]] constexpr FeatureSet unwanted() const noexcept {
     std::uint64_t bits = 0;

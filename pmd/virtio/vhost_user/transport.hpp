@@ -53,6 +53,7 @@ class VhostUserTransport final : public Transport {
     return index < queue_count() ? config_.queue_size : std::uint16_t{0};
   }
   [[nodiscard]] bool enables_pairs_itself() const noexcept override { return true; }
+  [[nodiscard]] bool wants_aligned_frames() const noexcept override { return config_.aligned_frames; }
   [[nodiscard]] Result<Doorbell> enable_queue(std::uint16_t index, std::uint16_t size,
                                               const QueueAddresses& addresses) override;
 

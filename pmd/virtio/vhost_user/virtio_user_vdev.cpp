@@ -15,7 +15,7 @@ namespace {
 constexpr std::array<std::string_view, 2> kNames{"virtio_user", "net_virtio_user"};
 constexpr unsigned kMostPairs = 128;
 constexpr const char* kKeys =
-    "The keys are path, queues, queue_size, server, mac, mrg_rxbuf, in_order, packed and packed_vq";
+    "The keys are path, queues, queue_size, server, mac, mrg_rxbuf, in_order, packed, packed_vq and aligned";
 
 Result<void> set_flag(bool& wanted, const std::string& subject, std::string_view value) {
   if (value != "0" && value != "1") return bad_vdev(subject, "Give 0 or 1");
@@ -28,6 +28,7 @@ Result<void> set_key(Config& config, std::string_view key, std::string_view valu
   if (key == "mrg_rxbuf") return set_flag(config.mergeable, subject, value);
   if (key == "in_order") return set_flag(config.in_order, subject, value);
   if (key == "packed" || key == "packed_vq") return set_flag(config.packed, subject, value);
+  if (key == "aligned") return set_flag(config.aligned_frames, subject, value);
   if (key == "server") return set_flag(config.server, subject, value);
   if (key == "path") {
     config.path = value;

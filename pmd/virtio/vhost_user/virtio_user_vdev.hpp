@@ -20,6 +20,7 @@ namespace spinring::pmd::virtio::vhost_user {
 /// | mrg_rxbuf | 0: do not negotiate VIRTIO_NET_F_MRG_RXBUF; 1 if not given |
 /// | in_order | 0: do not negotiate VIRTIO_F_IN_ORDER; 1 where the driver has it, if not given |
 /// | packed, packed_vq | 1: negotiate VIRTIO_F_RING_PACKED; 0 if not given |
+/// | aligned | 0: received frames do not begin on a cache line; Config::aligned_frames; 1 if not given |
 
 /// True if a --vdev string is for this transport: its name begins with "virtio_user" or "net_virtio_user".
 [[nodiscard]] bool is_virtio_user_vdev(std::string_view text) noexcept;
