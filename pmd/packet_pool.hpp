@@ -56,7 +56,7 @@ concept PacketPool = requires(typename P::Cache& cache, typename P::Packet& pack
   { cache.reusable() } noexcept -> std::same_as<std::size_t>;  // how many reuse() could take now
   { P::buffer(packet) } noexcept -> std::same_as<std::byte*>;  // start of the buffer, headroom included
   { P::capacity(const_packet) } noexcept -> std::same_as<std::uint16_t>;  // its bytes
-  { P::headroom_wanted() } noexcept -> std::same_as<std::uint16_t>;  // offset from which the device may write
+  { P::headroom_wanted() } noexcept -> std::same_as<std::uint16_t>;  // where received frames begin, or virtio's header in front of them
   { P::iova(const_packet, static_cast<const void*>(nullptr), table) } noexcept -> std::same_as<Iova>;
   { P::data(packet) } noexcept -> std::same_as<std::byte*>;
   { P::headroom(const_packet) } noexcept -> std::same_as<std::uint16_t>;      // bytes before data

@@ -10,10 +10,12 @@ namespace spinring::pmd::virtio {
 
 /// Where in each buffer the device writes a header of so many bytes, and the frame behind it. The headroom
 /// ends with a cache line: there begins the frame, if it is to be aligned, otherwise the header, which then
-/// shares its line with the frame's first bytes.
+/// shares its line with the frame's first bytes. Packets without headroom for a header keep theirs.
 template <PacketPool Packets>
 [[nodiscard]] std::uint16_t device_start(bool aligned_frames, std::uint32_t header_bytes) noexcept {
-  return static_cast<std::uint16_t>(Packets::headroom_wanted() - (aligned_frames ? header_bytes : 0));
+  const std::uint16_t headroom = Packets::headroom_wanted();
+  return static_cast<std::uint16_t>(headroom -
+                                    (aligned_frames && headroom >= header_bytes ? header_bytes : 0));
 }
 /// Bytes that the device may write into a buffer, from there on.
 template <PacketPool Packets>
