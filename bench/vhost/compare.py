@@ -78,7 +78,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--queues", type=numbers, default=[1])
     parser.add_argument("--ports", type=numbers, default=[1], help="2: from each port to the other")
     parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--pairs-per-start", type=int, default=10, help="then all is started afresh")
+    parser.add_argument("--pairs-per-start", type=int, default=4, help="then all is started afresh: a rate "
+                        "repeats within a start and differs from start to start, so many starts tell more than many pairs")
     parser.add_argument("--seconds", type=float, default=0.05, help="measured in each run")
     parser.add_argument("--warm-up", type=float, default=0.02, help="before each run")
     parser.add_argument("--settle", type=float, default=1.0, help="seconds of traffic after each start: DPDK gets slower "
@@ -129,17 +130,19 @@ def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, 
     of_a = replace(row.case, mode=options.a_mode or row.case.mode, ring=options.a_ring or row.case.ring)
     places = [(of_a, a), (row.case, b)]
     places += [(row.case, limit)] if limit else []
+    start = 0
     while len(row.pairs) + len(row.failures) < options.pairs:
         with quiet_machine(options.lock, options.lock_patience):
             try:
                 left = options.pairs - len(row.pairs) - len(row.failures)
                 for turn in itertools.islice(turns(bench, options, places), left):
-                    row.pairs.append(table.Pair(*turn))
+                    row.pairs.append(table.Pair(*turn, start=start))
                     print(f"{row.case.name} {len(row.pairs)}/{options.pairs}: {' '.join(f'{run.mpps:.2f}' for run in turn)} Mpps, "
                           f"line {' '.join(f'{at:.0f}' for at in row.pairs[-1].distances())} ns", file=sys.stderr, flush=True)
             except RunError as error:
                 row.failures.append(str(error))
                 print(f"{row.case.name}: {error}", file=sys.stderr)
+        start += 1
     if options.instructions:
         for driver in {driver.label: driver for driver in (a, b, limit) if driver}.values():
             with quiet_machine(options.lock, options.lock_patience):

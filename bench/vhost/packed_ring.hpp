@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "base/cpu.hpp"
 #include "bench/vhost/batch.hpp"
@@ -60,15 +61,16 @@ class PackedRing {
       for (unsigned i = 0; i < count; ++i) at_.advance(batch.slots(batch.chains[i]), place_.size);
       return;
     }
+    if constexpr (std::is_same_v<Written, SameWritten>) {
+      if (place_.wide && batch.alike) return put_used_alike(batch, count, written.bytes);
+    }
     Position at = at_;
-    const unsigned from = put_used_lines(batch, count, written, at);
-    const Position first = at;
-    for (unsigned i = from; i < count; ++i) {
-      if (i != from) put_used(at, batch.chains[i].id, written[i]);
+    for (unsigned i = 0; i < count; ++i) {
+      if (i != 0) put_used(at, batch.chains[i].id, written[i]);
       at.advance(batch.slots(batch.chains[i]), place_.size);
     }
     // 5.1.6.4: the buffers of one frame are used together, so the first is seen last.
-    if (from < count) put_used(first, batch.chains[from].id, written[from]);
+    if (count != 0) put_used(at_, batch.chains[0].id, written[0]);
     at_ = at;
   }
 
@@ -143,9 +145,14 @@ class PackedRing {
         static_cast<std::uint16_t>(place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0);
     std::uint32_t length = 0;
     std::uint32_t other = 0;
-    unsigned count = place_.wide ? take_lines(batch, end, at, writes) : 0;
-    if (count != 0) length = batch.chains[0].length;
-    for (; count < end; ++count) {
+    unsigned count = 0;
+    while (count < end) {
+      if (const unsigned taken = take_lines(batch, count, end, at, writes); taken != 0) {
+        if (count == 0) length = batch.chains[0].length;
+        other |= batch.chains[count].length ^ length;  // those of lines are alike
+        count += taken;
+        continue;
+      }
       const Tail tail = load_tail(at.slot);
       const std::uint16_t plain = writes | (at.wrap ? kAvailable : kUsed);
       if (tail.flags != plain || tail.id >= place_.size || tail.length == 0) break;
@@ -157,15 +164,17 @@ class PackedRing {
       batch.chains[count] = {.data = data, .length = tail.length, .id = tail.id};
       prefetch_whole_line(at);
       at.advance(1, place_.size);
+      ++count;
     }
     batch.count = count;
     batch.alike = other == 0;
     return count;
   }
 
-  /// Lines of such buffers that are as long as the first; returns their number.
-  unsigned take_lines(Batch& batch, unsigned end, Position& at, std::uint16_t writes) noexcept {
-    const unsigned lines = whole_lines(at, end);
+  /// Lines of such buffers of one length, behind the first `count` of a batch; returns the buffers' number.
+  unsigned take_lines(Batch& batch, unsigned count, unsigned end, Position& at,
+                      std::uint16_t writes) noexcept {
+    const unsigned lines = whole_lines(at, end - count);
     if (lines == 0) return 0;
     const Tail tail = load_tail(at.slot);
     const std::uint16_t plain = writes | (at.wrap ? kAvailable : kUsed);
@@ -180,35 +189,46 @@ class PackedRing {
         .guest = window.guest_address,
         .last = window.size - tail.length,
         .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
-    const unsigned count = WideBuffers::take_lines(expected, batch.chains.data(), lines);
-    for (unsigned i = 0; i < count; i += kOfLine)
+    const unsigned taken = WideBuffers::take_lines(expected, batch.chains.data() + count, lines);
+    for (unsigned i = 0; i < taken; i += kOfLine)
       prefetch_write(descriptor(static_cast<std::uint16_t>(at.slot + i)));
-    at.advance(count, place_.size);
-    return count;
+    at.advance(taken, place_.size);
+    return taken;
   }
-  /// Of the next `count` descriptors, if they begin with a line, up to the ring's end.
+  [[nodiscard]] bool begins_line(unsigned slot) const noexcept {
+    return reinterpret_cast<std::uintptr_t>(place_.descriptors + sizeof(vring_packed_desc) * slot) %
+               kCacheLine ==
+           0;
+  }
+  /// Of the next `count` descriptors, if they begin with a line and lines are taken at once, up to the ring's
+  /// end.
   [[nodiscard]] unsigned whole_lines(Position at, unsigned count) const noexcept {
-    if (reinterpret_cast<std::uintptr_t>(descriptor(at.slot)) % kCacheLine != 0) return 0;
+    if (!place_.wide || !begins_line(at.slot)) return 0;
     return std::min(count, unsigned{place_.size} - at.slot) / kOfLine;
   }
 
-  unsigned put_used_lines(const Batch& batch, unsigned count, const SameWritten& written,
-                          Position& at) noexcept {
-    const unsigned lines = place_.wide && batch.alike ? whole_lines(at, count) : 0;
-    if (lines == 0) return 0;
-    WideBuffers::write_used_lines(descriptor(at.slot), batch.chains.data(), written.bytes,
-                                  used_flags(at.wrap), lines);
-    at.advance(lines * kOfLine, place_.size);
-    return lines * kOfLine;
-  }
-  template <class Written>
-  unsigned put_used_lines(const Batch& /*batch*/, unsigned /*count*/, const Written& /*written*/,
-                          Position& /*at*/) noexcept {
-    return 0;
-  }
   [[nodiscard]] std::uint16_t used_flags(bool wrap) const noexcept {
     const unsigned writes = place_.direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
     return static_cast<std::uint16_t>((wrap ? kAvailable | kUsed : 0) | writes);
+  }
+
+  /// complete() of buffers of one descriptor each, whole lines at once: from the last to the first.
+  void put_used_alike(const Batch& batch, unsigned count, std::uint32_t bytes) noexcept {
+    for (unsigned left = count; left != 0;) {
+      Position last = at_;
+      last.advance(left - 1, place_.size);
+      const unsigned end = last.slot + 1U;
+      const unsigned lines = begins_line(end) ? std::min(left, end) / kOfLine : 0;
+      if (lines != 0) {
+        left -= lines * kOfLine;
+        WideBuffers::write_used_lines(descriptor(static_cast<std::uint16_t>(end - lines * kOfLine)),
+                                      batch.chains.data() + left, bytes, used_flags(last.wrap), lines);
+      } else {
+        --left;
+        put_used(last, batch.chains[left].id, bytes);
+      }
+    }
+    at_.advance(count, place_.size);
   }
 
   void put_used(Position at, std::uint16_t id, std::uint32_t written) noexcept {

@@ -18,6 +18,7 @@ class Pair:
     a: Run
     b: Run
     limit: Run | None = None
+    start: int = 0  # pairs of one start are of the same processes
 
     def runs(self) -> list[Run]:
         return [run for run in (self.a, self.b, self.limit) if run]
@@ -50,6 +51,15 @@ def median_interval(values: list[float]) -> dict:
     return {"low": ordered[rank - 1], "high": ordered[count - rank]} if rank else {}
 
 
+def ratio(pair: Pair) -> float | None:
+    return pair.b.mpps / pair.a.mpps if pair.a.mpps > 0 else None
+
+
+def busy_ratio(pair: Pair) -> float | None:
+    a, b = pair.a.cycles_per_packet, pair.b.cycles_per_packet
+    return b / a if a and b else None
+
+
 @dataclass
 class Row:
     """All pairs of one case."""
@@ -74,17 +84,27 @@ class Row:
             return [self]
         return [replace(self, pairs=close), replace(self, pairs=far, failures=[])]
 
-    def ratios(self) -> list[float]:
-        return [pair.b.mpps / pair.a.mpps for pair in self.kept() if pair.a.mpps > 0]
-
-    def busy_ratios(self) -> list[float]:
-        return [pair.b.cycles_per_packet / pair.a.cycles_per_packet for pair in self.kept()
-                if pair.a.cycles_per_packet and pair.b.cycles_per_packet]
+    def of_starts(self, value: Callable[[Pair], float | None]) -> list[float]:
+        """The median of each start's pairs, without those that have no such value."""
+        starts: dict[int, list[float]] = {}
+        for pair in self.kept():
+            if found := value(pair):
+                starts.setdefault(pair.start, []).append(found)
+        return [statistics.median(values) for values in starts.values()]
 
     def ratios_of_a(self) -> list[float]:
-        """A against itself: each run of A over the one before it. What differs here is noise."""
-        kept = self.kept()
-        return [after.a.mpps / before.a.mpps for before, after in zip(kept, kept[1:]) if before.a.mpps > 0]
+        """A against itself: each start over the one before it, or each run if there was but one. What differs here is noise."""
+        rates = self.of_starts(lambda pair: pair.a.mpps)
+        if len(rates) < 2:
+            rates = [pair.a.mpps for pair in self.kept() if pair.a.mpps > 0]
+        return [after / before for before, after in zip(rates, rates[1:])]
+
+    def judged(self, value: Callable[[Pair], float | None]) -> dict:
+        """The spread of all pairs, and the median of the starts' medians with what is certain of it: pairs of one start have
+        more in common than the drivers, so they are no further samples."""
+        pairs = [found for pair in self.kept() if (found := value(pair))]
+        starts = self.of_starts(value)
+        return {**spread(pairs), **({"median": statistics.median(starts)} if starts else {}), **median_interval(starts)}
 
     def limit_summary(self) -> dict:
         """B beside the limit: shares of its rate, and of B's busy time what the limit took."""
@@ -102,8 +122,8 @@ class Row:
         kept = self.kept()
         runs = {"a": [pair.a for pair in kept], "b": [pair.b for pair in kept]}
         out = {"case": self.case.name, "pairs": len(self.pairs), "kept": len(kept), "failures": self.failures,
-               "ratio": {**spread(self.ratios()), **median_interval(self.ratios())},
-               "ratio_busy": {**spread(self.busy_ratios()), **median_interval(self.busy_ratios())}, "ratio_a_a": spread(self.ratios_of_a()),
+               "starts": len(self.of_starts(ratio)), "ratio": self.judged(ratio), "ratio_busy": self.judged(busy_ratio),
+               "ratio_a_a": spread(self.ratios_of_a()),
                "distance_ns": spread([distance for pair in kept for distance in pair.distances()]),
                "goal": self.case.path.goal(self.case.ring) if self.case.mode == "mac" else None,
                "instructions": self.instructions, "limit": self.limit_summary()}
@@ -119,7 +139,7 @@ class Row:
 
 
 COLUMNS = ("case", "A Mpps", "B Mpps", "B/A", "95 %", "min..max", "quartiles", "A/A", "A/A min..max", "goal", "A busy", "B busy",
-           "busy B/A", "95 %", "idle", "line ns", "pairs", "A instr", "B instr")
+           "busy B/A", "95 %", "idle", "line ns", "pairs", "starts", "A instr", "B instr")
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -139,7 +159,7 @@ def cells(summary: dict, labels: tuple[str, str]) -> tuple[str, ...]:
             figure(a["cycles_per_packet"], 0), figure(b["cycles_per_packet"], 0),
             figure(summary["ratio_busy"].get("median")), between(summary["ratio_busy"], "low", "high"),
             f"{figure(a['back_end_idle'])} {figure(b['back_end_idle'])}",
-            between(summary["distance_ns"], "min", "max", 0), f"{summary['kept']}/{summary['pairs']}",
+            between(summary["distance_ns"], "min", "max", 0), f"{summary['kept']}/{summary['pairs']}", str(summary["starts"]),
             instructions_of(summary, labels[0]), instructions_of(summary, labels[1]))
 
 
@@ -149,8 +169,8 @@ def between(values: dict, low: str, high: str, digits: int = 2) -> str:
 
 def text(rows: list[Row], labels: tuple[str, str]) -> str:
     """The table, in Markdown, and what its columns mean."""
-    lines = [f"A: {labels[0]}; B: {labels[1]}. Busy: time-stamp ticks a packet in polls that had any. 95 %: where the "
-             "median before it lies with that confidence. Idle: the back end's, with A and B. Instr: whole loop / driver alone, a packet.",
+    lines = [f"A: {labels[0]}; B: {labels[1]}. Busy: time-stamp ticks a packet in polls that had any. B/A: the median of the "
+             "starts' medians. 95 %: where it lies with that confidence. A/A: from start to start. Idle: the back end's, with A and B. Instr: whole loop / driver alone, a packet.",
              "", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     lines += ["| " + " | ".join(cells(row.summary(), labels)) + " |" for row in rows]
     lines += [f"failed: {failure}" for row in rows for failure in row.failures]

@@ -46,9 +46,21 @@ class Tables(unittest.TestCase):
         self.assertEqual(table.median_interval([float(value) for value in range(1, 101)]), {"low": 40.0, "high": 61.0})
         row = row_with_limit()
         self.assertIn("| 4.10 | - | 4.00..4.20 |", table.text([row], ("a", "b")))
-        row.pairs *= 4
-        self.assertIn("| 4.10 | 4.00..4.20 | 4.00..4.20 |", table.text([row], ("a", "b")))
         self.assertAlmostEqual(row.summary()["ratio_busy"]["median"], 0.5)
+
+    def test_pairs_of_one_start_are_one_sample(self) -> None:
+        row = row_with_limit()
+        row.pairs *= 4
+        self.assertEqual((row.summary()["starts"], "low" in row.summary()["ratio"]), (1, False))
+        row.pairs = [table.Pair(run(10 + start), run((10 + start) * (2 + place)), start=start)
+                     for start in range(6) for place in (0, 0, start)]  # ratios of 2, 2 and 2 to 7
+        summary = row.summary()
+        self.assertEqual((summary["kept"], summary["starts"]), (18, 6))
+        self.assertEqual({name: summary["ratio"][name] for name in ("max", "median", "low", "high")},
+                         {"max": 7.0, "median": 2.0, "low": 2.0, "high": 2.0})
+        self.assertIn("| 18/18 | 6 |", table.text([row], ("a", "b")))
+        # A of a start over A of the one before: 11/10 to 15/14.
+        self.assertEqual((summary["ratio_a_a"]["max"], summary["ratio_a_a"]["min"]), (1.1, 15 / 14))
 
     def test_near_and_far_lines_are_rows_of_their_own(self) -> None:
         row = row_with_limit()
