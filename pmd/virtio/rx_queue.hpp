@@ -130,6 +130,7 @@ class RxQueue final
   /// In rings that have as many entries: with fewer packets between RX and TX ring each side waits for the
   /// lines of the other at every handing over.
   static constexpr std::uint16_t kEnough = 256;
+  static constexpr std::uint16_t kFew = 64;  ///< two bursts, as a rule
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
@@ -403,12 +404,12 @@ class RxQueue final
     if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
-  /// Whether a ring that holds so many asks the pool for more: half full, and three quarters empty once
-  /// enough go round and come back. For it gets low as well while both sides are behind by turns, and more
-  /// than enough would have to be described again and again.
+  /// Whether a ring that holds so many asks the pool for more: half full, and nearly empty once enough go
+  /// round and come back. For it gets low as well while both sides are behind by turns, and more than enough
+  /// would have to be described again and again, and given back.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
     const bool waits = borrowed_ >= enough_ && came_back_ >= fill_ / 8U;
-    return held <= (waits ? fill_ / 4U : fill_ / 2U) || joining_;
+    return held <= (waits ? std::min<std::uint32_t>(fill_ / 4U, kFew) : fill_ / 2U) || joining_;
   }
   /// Packets that an application keeps or drops are gone without a word. So now and then it is seen how many
   /// go round, and believed if it was so the last time: while packets are kept or dropped the number says

@@ -40,15 +40,16 @@ class InStep : public ::testing::TestWithParam<Step> {
     of.memory_bytes = 4U << 20;
     return of;
   }
-  /// A burst comes, its first `dropped` packets are dropped, the others sent.
-  void forward(std::size_t dropped = 0) {
+  /// A burst comes, its first `dropped` packets are dropped, the others offered; the device sends as many.
+  void forward(std::size_t dropped = 0) { forward(dropped, kStepBurst - dropped); }
+  void forward(std::size_t dropped, std::size_t sent) {
     for (std::uint32_t i = 0; i < kStepBurst; ++i) ASSERT_TRUE(rig.device.deliver(make_frame(i, 60)));
     std::vector<Packet*> packets = rig.receive_packets();
     ASSERT_EQ(packets.size(), kStepBurst);
     rig.cache->put(std::span(packets).first(dropped));
     const auto rest = std::span(packets).subspan(dropped);
     ASSERT_EQ(rig.port->tx(0).burst(rest), rest.size());
-    ASSERT_EQ(rig.sent().size(), rest.size());
+    ASSERT_EQ(rig.device.collect(0, sent).size(), sent);
   }
   /// Forwards one ring of packets; where its descriptors point then, and what the available ring says.
   [[nodiscard]] std::vector<std::uint64_t> after_a_round() {
@@ -74,13 +75,15 @@ class InStep : public ::testing::TestWithParam<Step> {
   Rig rig;
 };
 
+std::string step_name(const ::testing::TestParamInfo<Step>& step) {
+  return (step.param.in_order ? "in_order_" : "by_id_") + std::to_string(step.param.fill) + "_of_" +
+         std::to_string(step.param.ring);
+}
+
 INSTANTIATE_TEST_SUITE_P(Fills, InStep,
                          ::testing::Values(Step{true, 64, 32}, Step{true, 64, 48}, Step{true, 64, 64},
                                            Step{false, 512, 256}, Step{false, 512, 200}),
-                         [](const auto& step) {
-                           return (step.param.in_order ? "in_order_" : "by_id_") +
-                                  std::to_string(step.param.fill) + "_of_" + std::to_string(step.param.ring);
-                         });
+                         step_name);
 
 TEST_P(InStep, TheRingStaysAsItIsAgainAfterPacketsWereDropped) {
   forward_long();
@@ -91,6 +94,25 @@ TEST_P(InStep, TheRingStaysAsItIsAgainAfterPacketsWereDropped) {
     const auto out_of_step = after_a_round();
     expect_in_step(false, after_a_round(), out_of_step);
     forward_long();
+  }
+}
+
+using DeviceIsBehind = InStep;
+INSTANTIATE_TEST_SUITE_P(Fills, DeviceIsBehind,
+                         ::testing::Values(Step{true, 1024, 512}, Step{false, 1024, 512}), step_name);
+
+TEST_P(DeviceIsBehind, AnRxRingThatIsLowSinceMostPacketsWaitToBeSentTakesNoMoreOfThePool) {
+  forward_long();
+  for (unsigned given = 0; rig.device.rx_buffers() > 96; given += kStepBurst) {
+    ASSERT_LT(given, GetParam().fill) << "more go round than before";
+    forward(0, 0);
+  }
+  (void)after_a_round();  // they come to other places than before
+  for (unsigned round = 0; round < 20; ++round) {
+    const auto in_step = after_a_round();
+    expect_in_step(true, after_a_round(), in_step);
+    ASSERT_GT(rig.device.rx_buffers(), 64U);
+    ASSERT_LT(rig.device.rx_buffers(), 128U);
   }
 }
 
