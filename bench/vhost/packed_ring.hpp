@@ -195,10 +195,8 @@ class PackedRing {
     at.advance(taken, place_.size);
     return taken;
   }
-  [[nodiscard]] bool begins_line(unsigned slot) const noexcept {
-    return reinterpret_cast<std::uintptr_t>(place_.descriptors + sizeof(vring_packed_desc) * slot) %
-               kCacheLine ==
-           0;
+  [[nodiscard]] bool begins_line(std::uint16_t slot) const noexcept {
+    return reinterpret_cast<std::uintptr_t>(descriptor(slot)) % kCacheLine == 0;
   }
   /// Of the next `count` descriptors, if they begin with a line and lines are taken at once, up to the ring's
   /// end.
@@ -217,8 +215,8 @@ class PackedRing {
     for (unsigned left = count; left != 0;) {
       Position last = at_;
       last.advance(left - 1, place_.size);
-      const unsigned end = last.slot + 1U;
-      const unsigned lines = begins_line(end) ? std::min(left, end) / kOfLine : 0;
+      const auto end = static_cast<std::uint16_t>(last.slot + 1);
+      const unsigned lines = begins_line(end) ? std::min<unsigned>(left, end) / kOfLine : 0;
       if (lines != 0) {
         left -= lines * kOfLine;
         WideBuffers::write_used_lines(descriptor(static_cast<std::uint16_t>(end - lines * kOfLine)),

@@ -130,7 +130,7 @@ class RxQueue final
   /// In rings that have as many entries: with fewer packets between RX and TX ring each side waits for the
   /// lines of the other at every handing over.
   static constexpr std::uint16_t kEnough = 256;
-  static constexpr std::uint16_t kFew = 64;  ///< two bursts, as a rule
+  static constexpr std::uint16_t kFew = 64;  ///< left, where enough go round: two bursts, as a rule
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;

@@ -88,13 +88,13 @@ class Row:
         """The median of each start's pairs, without those that have no such value."""
         starts: dict[int, list[float]] = {}
         for pair in self.kept():
-            if found := value(pair):
+            if (found := value(pair)) is not None:
                 starts.setdefault(pair.start, []).append(found)
         return [statistics.median(values) for values in starts.values()]
 
     def ratios_of_a(self) -> list[float]:
         """A against itself: each start over the one before it, or each run if there was but one. What differs here is noise."""
-        rates = self.of_starts(lambda pair: pair.a.mpps)
+        rates = self.of_starts(lambda pair: pair.a.mpps or None)
         if len(rates) < 2:
             rates = [pair.a.mpps for pair in self.kept() if pair.a.mpps > 0]
         return [after / before for before, after in zip(rates, rates[1:])]
@@ -102,7 +102,7 @@ class Row:
     def judged(self, value: Callable[[Pair], float | None]) -> dict:
         """The spread of all pairs, and the median of the starts' medians with what is certain of it: pairs of one start have
         more in common than the drivers, so they are no further samples."""
-        pairs = [found for pair in self.kept() if (found := value(pair))]
+        pairs = [found for pair in self.kept() if (found := value(pair)) is not None]
         starts = self.of_starts(value)
         return {**spread(pairs), **({"median": statistics.median(starts)} if starts else {}), **median_interval(starts)}
 
@@ -122,7 +122,7 @@ class Row:
         kept = self.kept()
         runs = {"a": [pair.a for pair in kept], "b": [pair.b for pair in kept]}
         out = {"case": self.case.name, "pairs": len(self.pairs), "kept": len(kept), "failures": self.failures,
-               "starts": len(self.of_starts(ratio)), "ratio": self.judged(ratio), "ratio_busy": self.judged(busy_ratio),
+               "starts": len({pair.start for pair in kept}), "ratio": self.judged(ratio), "ratio_busy": self.judged(busy_ratio),
                "ratio_a_a": spread(self.ratios_of_a()),
                "distance_ns": spread([distance for pair in kept for distance in pair.distances()]),
                "goal": self.case.path.goal(self.case.ring) if self.case.mode == "mac" else None,
