@@ -9,14 +9,16 @@
 
 namespace spinring::pmd::virtio {
 
-/// Where the parts of a split virtqueue lie in its block. 2.7: descriptor table first (16-byte aligned); the
-/// rings start on cache lines of their own, since driver and device write one each.
+/// Where the parts of a split virtqueue lie in its block. 2.7: descriptor table first (16-byte aligned), the
+/// available ring at even addresses, the used ring at those that 4 divides. Driver and device write one ring
+/// each, so these share no cache line. Each ring's entries begin with a line and its index lies at the end of
+/// the line before: a run of entries takes whole lines, which are not written again for the next run or index.
 struct SplitLayout {
   static constexpr std::size_t avail(std::uint16_t size) noexcept {
-    return align_up(sizeof(Descriptor) * size, kCacheLine);
+    return align_up(sizeof(Descriptor) * size, kCacheLine) + kCacheLine - sizeof(AvailHead);
   }
   static constexpr std::size_t used(std::uint16_t size) noexcept {
-    return align_up(used_event(size) + sizeof(Le16), kCacheLine);
+    return align_up(used_event(size) + sizeof(Le16), kCacheLine) + kCacheLine - sizeof(UsedHead);
   }
   static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
   /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
