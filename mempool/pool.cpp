@@ -10,6 +10,7 @@
 #include "base/align.hpp"
 #include "base/log.hpp"
 #include "mempool/errors.hpp"
+#include "mempool/scattered.hpp"
 
 namespace spinring::mempool {
 namespace {
@@ -70,7 +71,7 @@ Pool::Pool(DmaBlock block, const PoolConfig& config, std::uint16_t buffer_length
       name_(config.name),
       depot_(config.packets),
       block_(std::move(block)) {
-  for (std::uint32_t i = 0; i < capacity_; ++i) {
+  for (const std::uint32_t i : scattered(capacity_)) {
     auto* fresh = new (packet(i)) Packet;
     fresh->pool = this;
     fresh->buffer_length = buffer_length;

@@ -10,7 +10,7 @@
 
 namespace spinring::bench::limit {
 
-/// A packet is no more than a number: buffer i lies at start + i * kStride, header first.
+/// A packet is no more than a number: buffer i lies at start + places[i] * kStride, header first.
 struct Buffers {
   /// An odd number of cache lines, so that neighbours do not share a cache set; holds the largest frame that
   /// a buffer must take without mergeable buffers (virtio 1.2, 5.1.6.3.1).
@@ -19,10 +19,13 @@ struct Buffers {
   std::byte* start = nullptr;
   std::uint64_t device_start = 0;  ///< the same as the device sees it
   std::uint16_t count = 0;
+  const std::uint32_t* places = nullptr;  ///< of each buffer: as a pool scatters its packets
 
-  [[nodiscard]] std::byte* at(std::uint16_t buffer) const noexcept { return start + buffer * kStride; }
+  [[nodiscard]] std::byte* at(std::uint16_t buffer) const noexcept {
+    return start + places[buffer] * kStride;
+  }
   [[nodiscard]] std::uint64_t address(std::uint16_t buffer) const noexcept {
-    return device_start + buffer * kStride;
+    return device_start + places[buffer] * kStride;
   }
 };
 

@@ -1,6 +1,7 @@
 #include "bench/vhost/limit/front_end.hpp"
 
 #include "bench/vhost/errors.hpp"
+#include "mempool/scattered.hpp"
 #include "pmd/virtio/features.hpp"
 #include "pmd/virtio/packed_ring.hpp"
 #include "pmd/virtio/split_ring.hpp"
@@ -27,7 +28,9 @@ Result<FrontEnd> FrontEnd::open(const vhost_user::Config& config, std::uint16_t 
   auto storage = made.memory_->allocate(buffers * Buffers::kStride, kCacheLine);
   if (!storage) return fail(std::move(storage));
   made.storage_ = std::move(*storage);
-  made.buffers_ = {made.storage_.data(), to_u64(made.storage_.iova(made.transport_->dma())), buffers};
+  made.places_ = mempool::scattered(buffers);
+  made.buffers_ = {made.storage_.data(), to_u64(made.storage_.iova(made.transport_->dma())), buffers,
+                   made.places_.data()};
   if (auto ok = made.negotiate(config); !ok) return fail(std::move(ok));
   if (auto ok = made.add_queue(0, config.queue_size, config.packed, made.rx_); !ok)
     return fail(std::move(ok));

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/result.hpp"
 #include "bench/vhost/limit/frames.hpp"
@@ -37,6 +39,7 @@ class FrontEnd {
   mempool::DmaBlock rx_;
   mempool::DmaBlock tx_;
   mempool::DmaBlock storage_;
+  std::vector<std::uint32_t> places_;
   std::unique_ptr<pmd::virtio::Transport> transport_;
   Doorbell receive_doorbell_;
   Buffers buffers_;
