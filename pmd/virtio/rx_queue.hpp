@@ -405,9 +405,9 @@ class RxQueue final
     if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
-  /// Whether a ring that holds so many asks the pool for more: half full, and only when starved once enough go
-  /// round and come back. For it gets low as well while both sides are behind by turns, most packets wait in
-  /// the TX ring, and more than enough would have to be described again and again, and given back.
+  /// Whether a ring that holds so many asks the pool for more: half full, and only when starved once enough
+  /// go round and come back. For it gets low as well while both sides are behind by turns, most packets wait
+  /// in the TX ring, and more than enough would have to be described again and again, and given back.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
     const bool waits = borrowed_ >= enough_ && came_back_ >= fill_ / 8U;
     return joining_ || (waits ? is_starved(held) : held <= fill_ / 2U);
