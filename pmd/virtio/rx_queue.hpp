@@ -130,6 +130,7 @@ class RxQueue final
   /// In rings that have as many entries: with fewer packets between RX and TX ring each side waits for the
   /// lines of the other at every handing over.
   static constexpr std::uint16_t kEnough = 256;
+  static constexpr std::uint16_t kFew = 64;  ///< left, where enough go round: two bursts, as a rule
   static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
   /// A frame has an Ethernet header: what is shorter is none.
   static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
@@ -391,26 +392,24 @@ class RxQueue final
   template <class Runs>
   void refill() noexcept {
     const std::uint16_t held = this->ring_.held();
-    std::uint32_t recycled = 0;
     if (borrowed_ > enough_ && !runs_low(held)) [[unlikely]]
-      recycled = give_surplus_back();
+      give_surplus_back();
     const std::uint16_t wanted = fill_ - held;
     std::uint16_t posted = give<Runs>(wanted, [this](auto out) { return this->cache_->reuse(out); });
-    recycled += posted;
-    came_back_ += recycled;
+    came_back_ += posted;
     if constexpr (kStepsMatter) {
-      if ((came_back_ & (kRounds * this->ring_.size() - 1U)) < recycled) [[unlikely]]
+      if ((came_back_ & (kRounds * this->ring_.size() - 1U)) < posted) [[unlikely]]
         count_round();
     }
     if (runs_low(held + posted)) posted += borrow<Runs>(wanted - posted, is_starved(held + posted));
     if (posted != 0) this->ring_.publish();
   }
-  /// Whether a ring that holds so many asks the pool for more: half full, and only when starved once enough
-  /// go round and come back. For it gets low as well while both sides are behind by turns, most packets wait
-  /// in the TX ring, and more than enough would have to be described again and again, and given back.
+  /// Whether a ring that holds so many asks the pool for more: half full, and nearly empty once enough go
+  /// round and come back. For it gets low as well while both sides are behind by turns, and more than enough
+  /// would have to be described again and again, and given back.
   [[nodiscard]] bool runs_low(std::uint32_t held) const noexcept {
     const bool waits = borrowed_ >= enough_ && came_back_ >= fill_ / 8U;
-    return joining_ || (waits ? is_starved(held) : held <= fill_ / 2U);
+    return held <= (waits ? std::min<std::uint32_t>(fill_ / 4U, kFew) : fill_ / 2U) || joining_;
   }
   /// Packets that an application keeps or drops are gone without a word. So now and then it is seen how many
   /// go round, and believed if it was so the last time: while packets are kept or dropped the number says
@@ -441,14 +440,13 @@ class RxQueue final
   }
   /// A time of shortage has left more packets in circulation than are enough: they take turns, and none
   /// comes back to the place that it had. Those that the application kept for itself are not told apart; at
-  /// worst they cost another trip to the pool. Returns how many it gave.
-  std::uint32_t give_surplus_back() noexcept {
+  /// worst they cost another trip to the pool.
+  void give_surplus_back() noexcept {
     std::array<Packet*, kMostSurplus> surplus;
     const auto most = std::min<std::size_t>(borrowed_ - enough_, surplus.size());
     const std::size_t got = this->cache_->reuse(std::span(surplus).first(most));
     this->cache_->put(std::span(surplus).first(got));
     borrowed_ -= static_cast<std::uint32_t>(got);
-    return static_cast<std::uint32_t>(got);
   }
   /// Posts up to `wanted` packets that `take` gets; returns how many.
   template <class Runs, class Take>
