@@ -12,7 +12,8 @@ namespace spinring::pmd::virtio {
 /// Where the parts of a split virtqueue lie in its block. 2.7: descriptor table first (16-byte aligned), the
 /// available ring at even addresses, the used ring at those that 4 divides. Driver and device write one ring
 /// each, so these share no cache line. Each ring's entries begin with a line and its index lies at the end of
-/// the line before: a run of entries takes whole lines, which are not written again for the next run or index.
+/// the line before: a run of entries takes whole lines, which are not written again for the next run or
+/// index.
 struct SplitLayout {
   static constexpr std::size_t avail(std::uint16_t size) noexcept {
     return align_up(sizeof(Descriptor) * size, kCacheLine) + kCacheLine - sizeof(AvailHead);
