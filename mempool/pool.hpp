@@ -28,9 +28,10 @@ struct PoolConfig {
 
 class PoolCache;
 
-/// A fixed number of packets in DMA memory behind lock-free rings shared by all lcores. Lcores reach it
-/// through their PoolCache. Memory outlives the pool, the pool outlives its caches and every queue that holds
-/// its packets; a packet that is missing when the pool goes is logged as a warning.
+/// A fixed number of packets in DMA memory behind lock-free rings shared by all lcores, handed out at first
+/// in a scattered order (scattered.hpp). Lcores reach it through their PoolCache. Memory outlives the pool,
+/// the pool outlives its caches and every queue that holds its packets; a packet that is missing when the
+/// pool goes is logged as a warning.
 class Pool {
  public:
   /// One DmaBlock of `memory` for all packets. Refuses with kBadArgument or kOutOfMemory.

@@ -16,10 +16,10 @@ namespace spinring::pmd::virtio {
 /// index.
 struct SplitLayout {
   static constexpr std::size_t avail(std::uint16_t size) noexcept {
-    return align_up(sizeof(Descriptor) * size, kCacheLine) + kCacheLine - sizeof(AvailHead);
+    return last_of_line<AvailHead>(sizeof(Descriptor) * size);
   }
   static constexpr std::size_t used(std::uint16_t size) noexcept {
-    return align_up(used_event(size) + sizeof(Le16), kCacheLine) + kCacheLine - sizeof(UsedHead);
+    return last_of_line<UsedHead>(used_event(size) + sizeof(Le16));
   }
   static constexpr std::size_t bytes(std::uint16_t size) noexcept { return avail_event(size) + sizeof(Le16); }
   /// 2.7.6, 2.7.8: behind the entries of each ring, where its reader names the event that it waits for.
@@ -28,6 +28,13 @@ struct SplitLayout {
   }
   static constexpr std::size_t avail_event(std::uint16_t size) noexcept {
     return used(size) + sizeof(UsedHead) + sizeof(UsedElement) * size;
+  }
+
+ private:
+  /// The end of the first line that begins behind what reaches to `from`: a head there has its line alone.
+  template <class Head>
+  static constexpr std::size_t last_of_line(std::size_t from) noexcept {
+    return align_up(from, kCacheLine) + kCacheLine - sizeof(Head);
   }
 };
 
