@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <vector>
 
 #include "apps/devbind/commands.hpp"
 
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
       ->needs(preflight);
   CLI11_PARSE(app, argc, argv);
   request.preflight = preflight->count() != 0;
+  std::erase(request.preflight_devices, "");  // CLI11's word for: the option without a value
   if (request.bind.empty() && request.restore.empty() && !request.preflight) request.status = true;
   return spinring::devbind::run(request, spinring::vfio_glue::real_sys(), std::cout, std::cerr);
 }
