@@ -247,8 +247,18 @@ class RxQueue final
           [[likely]] {
         add_run<kCount>(run, lengths);
       } else {
-        for (std::size_t i = 0; i < kCount; ++i) take(run[i], lengths[i]);
+        take_each<kCount>(run, lengths);
       }
+    }
+    /// From copies, which are made here: so a run that is taken at once need not be in memory.
+    template <std::size_t kCount>
+    void take_each(Packet* const* run, const std::uint32_t* lengths) noexcept {
+      std::array<Packet*, kCount> packets;
+      std::array<std::uint32_t, kCount> of_each;
+      copy_run<Runs, kCount>(packets.data(), run);
+      Runs::template copy<kCount / 2>(reinterpret_cast<RunWord*>(of_each.data()),
+                                      reinterpret_cast<const RunWord*>(lengths));
+      for (std::size_t i = 0; i < kCount; ++i) take(packets[i], of_each[i]);
     }
     template <std::size_t kCount>
     [[nodiscard]] bool are_whole(Packet* const* run) const noexcept {
