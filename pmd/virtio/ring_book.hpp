@@ -22,6 +22,12 @@ template <class Runs, std::size_t kCount, class Packet>
 void copy_run(Packet** to, Packet* const* from) noexcept {
   Runs::template copy<kCount>(reinterpret_cast<RunWord*>(to), reinterpret_cast<const RunWord*>(from));
 }
+/// The same of their lengths, two of which are a word.
+template <class Runs, std::size_t kCount>
+void copy_run(std::uint32_t* to, const std::uint32_t* from) noexcept {
+  static_assert(kCount % 2 == 0);
+  Runs::template copy<kCount / 2>(reinterpret_cast<RunWord*>(to), reinterpret_cast<const RunWord*>(from));
+}
 
 /// What a ring is specialised by, beside its layout. A structural type.
 struct RingFeatures {

@@ -191,8 +191,7 @@ class RxQueue final
     void add(const std::array<Packet*, kCount>& run,
              const std::array<std::uint32_t, kCount>& of_run) noexcept {
       copy_run<Runs, kCount>(&packets[count], run.data());
-      Runs::template copy<kCount / 2>(reinterpret_cast<RunWord*>(&lengths[count]),
-                                      reinterpret_cast<const RunWord*>(of_run.data()));
+      copy_run<Runs, kCount>(&lengths[count], of_run.data());
       count += kCount;
     }
     void add(Packet* packet, std::uint32_t length) noexcept {
@@ -256,8 +255,7 @@ class RxQueue final
       std::array<Packet*, kCount> packets;
       std::array<std::uint32_t, kCount> of_each;
       copy_run<Runs, kCount>(packets.data(), run);
-      Runs::template copy<kCount / 2>(reinterpret_cast<RunWord*>(of_each.data()),
-                                      reinterpret_cast<const RunWord*>(lengths));
+      copy_run<Runs, kCount>(of_each.data(), lengths);
       for (std::size_t i = 0; i < kCount; ++i) take(packets[i], of_each[i]);
     }
     template <std::size_t kCount>
