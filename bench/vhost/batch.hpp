@@ -43,6 +43,13 @@ struct Further {
   std::uint16_t more_count = 0;
 };
 
+/// How the chains of a batch came to be.
+enum class Taken : std::uint8_t {
+  kSingly,  ///< one by one
+  kRuns,    ///< of a split ring, by vectors
+  kOneRun,  ///< the same, and the heads count up, from the table's last to its first
+};
+
 /// Buffers taken together, at most 32 as DPDK takes them.
 struct Batch {
   static constexpr unsigned kMost = 32;
@@ -50,9 +57,8 @@ struct Batch {
 
   std::array<Chain, kMost + kVector> chains;  ///< what is behind kMost may be written and means nothing
   unsigned count = 0;
-  bool alike = false;     ///< each is one piece in one descriptor, all of one length
-  bool counting = false;  ///< split: the heads count up, from the table's last to its first
-  bool in_runs = false;   ///< split: they do in runs, and the chains were written by vectors
+  bool alike = false;  ///< each is one piece in one descriptor, all of one length
+  Taken taken = Taken::kSingly;
   std::vector<Further> further;
   std::vector<Piece> more;
 
@@ -64,8 +70,7 @@ struct Batch {
   void clear() noexcept {
     count = 0;
     alike = false;
-    counting = false;
-    in_runs = false;
+    taken = Taken::kSingly;
     further.clear();
     more.clear();
   }
@@ -110,7 +115,7 @@ struct RingPlace {
   /// IN_ORDER: give a batch of TX buffers back with one used entry (2.7.9, 2.8.11), as the specification
   /// allows.
   bool one_entry_per_batch = false;
-  bool wide = vector_bits() == 512;  ///< by AVX-512
+  unsigned vectors = vector_bits();  ///< bits of those that it is worked on by
 };
 
 /// Bytes of each part of a split ring of this size.

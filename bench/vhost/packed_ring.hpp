@@ -62,7 +62,7 @@ class PackedRing {
       return;
     }
     if constexpr (std::is_same_v<Written, SameWritten>) {
-      if (place_.wide && batch.alike) return put_used_alike(batch, count, written.bytes);
+      if (place_.vectors >= 256 && batch.alike) return put_used_alike(batch, count, written.bytes);
     }
     Position at = at_;
     for (unsigned i = 0; i < count; ++i) {
@@ -89,8 +89,6 @@ class PackedRing {
  private:
   static constexpr std::uint16_t kAvailable = 1U << VRING_PACKED_DESC_F_AVAIL;
   static constexpr std::uint16_t kUsed = 1U << VRING_PACKED_DESC_F_USED;
-
-  static constexpr unsigned kOfLine = kCacheLine / sizeof(vring_packed_desc);
 
   struct Position {
     std::uint16_t slot;
@@ -134,7 +132,7 @@ class PackedRing {
   /// A line of which every descriptor is ours now: complete() will write it. The last line may be in part the
   /// driver's, and is left where it is.
   void prefetch_whole_line(Position at) const noexcept {
-    if (at.slot % kOfLine == kOfLine - 1) prefetch_write(descriptor(at.slot));
+    if (at.slot % kDescriptorsOfLine == kDescriptorsOfLine - 1) prefetch_write(descriptor(at.slot));
   }
 
   /// Buffers of one descriptor without a flaw, which nearly all are, up to the first that is not; returns
@@ -189,8 +187,10 @@ class PackedRing {
         .guest = window.guest_address,
         .last = window.size - tail.length,
         .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
-    const unsigned taken = WideBuffers::take_lines(expected, batch.chains.data() + count, lines);
-    for (unsigned i = 0; i < taken; i += kOfLine)
+    const unsigned taken = by_vectors(place_.vectors, [&](auto vectors) {
+      return decltype(vectors)::take_lines(expected, batch.chains.data() + count, lines);
+    });
+    for (unsigned i = 0; i < taken; i += kDescriptorsOfLine)
       prefetch_write(descriptor(static_cast<std::uint16_t>(at.slot + i)));
     at.advance(taken, place_.size);
     return taken;
@@ -201,8 +201,8 @@ class PackedRing {
   /// Of the next `count` descriptors, if they begin with a line and lines are taken at once, up to the ring's
   /// end.
   [[nodiscard]] unsigned whole_lines(Position at, unsigned count) const noexcept {
-    if (!place_.wide || !begins_line(at.slot)) return 0;
-    return std::min(count, unsigned{place_.size} - at.slot) / kOfLine;
+    if (place_.vectors < 256 || !begins_line(at.slot)) return 0;
+    return std::min(count, unsigned{place_.size} - at.slot) / kDescriptorsOfLine;
   }
 
   [[nodiscard]] std::uint16_t used_flags(bool wrap) const noexcept {
@@ -216,11 +216,14 @@ class PackedRing {
       Position last = at_;
       last.advance(left - 1, place_.size);
       const auto end = static_cast<std::uint16_t>(last.slot + 1);
-      const unsigned lines = begins_line(end) ? std::min<unsigned>(left, end) / kOfLine : 0;
+      const unsigned lines = begins_line(end) ? std::min<unsigned>(left, end) / kDescriptorsOfLine : 0;
       if (lines != 0) {
-        left -= lines * kOfLine;
-        WideBuffers::write_used_lines(descriptor(static_cast<std::uint16_t>(end - lines * kOfLine)),
-                                      batch.chains.data() + left, bytes, used_flags(last.wrap), lines);
+        left -= lines * kDescriptorsOfLine;
+        std::byte* const first = descriptor(static_cast<std::uint16_t>(end - lines * kDescriptorsOfLine));
+        by_vectors(place_.vectors, [&](auto vectors) {
+          decltype(vectors)::write_used_lines(first, batch.chains.data() + left, bytes, used_flags(last.wrap),
+                                              lines);
+        });
       } else {
         --left;
         put_used(last, batch.chains[left].id, bytes);

@@ -40,7 +40,7 @@ class SplitRing {
     const unsigned ready = ring_distance(available_, next_);
     const unsigned count = ready < most ? ready : most;
     prefetch_used(count);
-    if (place_.wide && count != 0 && read_wide(batch, count)) [[likely]]
+    if (place_.vectors >= 256 && count != 0 && read_plain(batch, count)) [[likely]]
       return;
     if (place_.in_order) {
       read_chains<true>(batch, count);
@@ -55,7 +55,7 @@ class SplitRing {
     if (place_.one_entry_per_batch) {
       // 2.7.9: one entry in the batch's first slot, with the last buffer's id, stands for all.
       put_used(next_, batch.chains[count - 1].id, written[count - 1]);
-    } else if (!put_used_wide(batch, count, written)) {
+    } else if (!put_used_plain(batch, count, written)) {
       const std::uint16_t first = next_;
       for (unsigned i = 0; i < count; ++i) {
         put_used(static_cast<std::uint16_t>(first + i), batch.chains[i].id, written[i]);
@@ -112,7 +112,7 @@ class SplitRing {
 
   /// Nearly every batch is of plain buffers, alike, in runs that lie in a row in the table. False: this one
   /// is not, and nothing has been judged.
-  bool read_wide(Batch& batch, unsigned count) noexcept {
+  bool read_plain(Batch& batch, unsigned count) noexcept {
     const std::uint16_t slot = ring_slot(next_, mask_);
     const std::uint16_t head = available()->ring[slot];
     if (head > mask_ || (place_.in_order && head != order_.head)) return false;
@@ -128,31 +128,28 @@ class SplitRing {
         .head = head,
         .length = like.len,
         .flags = like.flags,
+        .in_order = place_.in_order,
         .guest = window.guest_address,
         .last = window.size - like.len,
         .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
-    batch.counting = WideBuffers::take<false>(buffers, batch.chains.data(), count);
-    if (!batch.counting) [[unlikely]] {
-      if (place_.in_order || !WideBuffers::take<true>(buffers, batch.chains.data(), count)) return false;
-      batch.in_runs = true;
-    }
+    batch.taken = by_vectors(place_.vectors, [&](auto vectors) {
+      return decltype(vectors)::take(buffers, batch.chains.data(), count);
+    });
+    if (batch.taken == Taken::kSingly) return false;
     batch.count = count;
     batch.alike = true;
     return true;
   }
 
-  bool put_used_wide(const Batch& batch, unsigned count, const SameWritten& written) noexcept {
-    if (batch.counting) {
-      WideBuffers::write_used(used()->ring, mask_, next_, batch.chains[0].id, written.bytes, count);
-    } else if (batch.in_runs) {
-      WideBuffers::write_used(used()->ring, mask_, next_, batch.chains.data(), written.bytes, count);
-    } else {
-      return false;
-    }
+  bool put_used_plain(const Batch& batch, unsigned count, const SameWritten& written) noexcept {
+    if (batch.taken == Taken::kSingly) return false;
+    by_vectors(place_.vectors, [&](auto vectors) {
+      decltype(vectors)::write_used(used()->ring, mask_, next_, batch, written.bytes, count);
+    });
     return true;
   }
   template <class Written>
-  bool put_used_wide(const Batch& /*batch*/, unsigned /*count*/, const Written& /*written*/) noexcept {
+  bool put_used_plain(const Batch& /*batch*/, unsigned /*count*/, const Written& /*written*/) noexcept {
     return false;
   }
 

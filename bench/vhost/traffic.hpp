@@ -32,7 +32,7 @@ struct TrafficOptions {
       0;  ///< at most so many frames given and not yet back; 0: as many as the ring allows
   unsigned batch = Batch::kMost;
   double pace_ticks = 0;             ///< from one frame to the next; 0: as fast as they are taken
-  bool wide = vector_bits() == 512;  ///< by AVX-512
+  unsigned vectors = vector_bits();  ///< bits of those that frames are written and read by
   bool probes = false;  ///< take the time of some frames: those of the least size, without sequence numbers
   /// One for each pair, to go on from; they outlive the traffic. None: it begins with its own.
   std::span<StreamRecord> records{};
@@ -150,14 +150,14 @@ class Traffic {
     const std::span<const Chain> usual =
         usual_chains(given_batch_, std::min(given_batch_.count, wanted_),
                      [](std::uint32_t length) { return length >= kLeastTotal; });
-    write_frames(options_.wide, usual, least_frame_);
+    write_frames(options_.vectors, usual, least_frame_);
     return static_cast<unsigned>(usual.size());
   }
   /// If one of them has a header that says something: none, and all are to be inspected.
   [[nodiscard]] unsigned read_least() noexcept {
     const std::span<const Chain> usual = usual_chains(
         collected_batch_, collected_batch_.count, [](std::uint32_t length) { return length == kLeastTotal; });
-    const FramesRead read = read_frames(options_.wide, usual);
+    const FramesRead read = read_frames(options_.vectors, usual);
     if (read.requests) [[unlikely]]
       return 0;
     if (probes_) [[unlikely]]
@@ -249,7 +249,7 @@ class Traffic {
   }
 
   void read(std::span<const std::byte> bytes) noexcept {
-    counters_.touched += read_bytes(options_.wide, bytes);
+    counters_.touched += read_bytes(options_.vectors, bytes);
   }
 
   static constexpr std::uint32_t kEthernet = 14;

@@ -13,6 +13,7 @@
 #include "bench/vhost/packed_ring.hpp"
 #include "bench/vhost/split_ring.hpp"
 #include "bench/vhost/test/shared_ring_memory.hpp"
+#include "bench/vhost/test/vector_widths.hpp"
 
 namespace spinring::bench::vhost {
 namespace {
@@ -33,12 +34,19 @@ struct RingSide {
   std::optional<Device> device;
 };
 
-/// A split ring, worked on by vectors or not.
+class PlainBuffersTest : public testing::TestWithParam<unsigned> {};
+class PlainLinesTest : public testing::TestWithParam<unsigned> {};
+INSTANTIATE_TEST_SUITE_P(By, PlainBuffersTest, testing::ValuesIn(vector_widths()),
+                         testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(By, PlainLinesTest, testing::ValuesIn(vector_widths()),
+                         testing::PrintToStringParamName());
+
+/// A split ring, worked on by vectors of so many bits.
 struct Side : RingSide<SplitDriver, SplitRing> {
-  explicit Side(bool wide_vectors, Direction direction, bool in_order, std::uint16_t base)
-      : wide(wide_vectors && vector_bits() == 512) {
+  explicit Side(unsigned bits, Direction direction, bool in_order, std::uint16_t base)
+      : wide(bits > kNoVectors) {
     RingPlace place = memory.place(kRingEntries, direction);
-    place.wide = wide;
+    place.vectors = bits;
     place.in_order = in_order;
     place.base = base;
     driver.available().idx = base;
@@ -79,12 +87,12 @@ void expect_same_used(const Side& a, const Side& b) {
   ASSERT_EQ(std::memcmp(&a.driver.used(), &b.driver.used(), split_used_bytes(kRingEntries)), 0);
 }
 
-TEST(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
+TEST_P(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
   std::mt19937 random(1);
   for (const bool in_order : {false, true}) {
     for (const Direction direction : {Direction::kDeviceWrites, Direction::kDeviceReads}) {
-      Side wide(true, direction, in_order, 0);
-      Side narrow(false, direction, in_order, 0);
+      Side wide(GetParam(), direction, in_order, 0);
+      Side narrow(kNoVectors, direction, in_order, 0);
       std::uint16_t head = 0;
       for (unsigned round = 0; round < 5000; ++round) {
         const auto count = static_cast<unsigned>(random() % (Batch::kMost + 1));
@@ -94,7 +102,7 @@ TEST(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
         }
         for (Side* side : {&wide, &narrow}) side->device->take(side->batch, Batch::kMost);
         ASSERT_EQ(wide.batch.count, count);
-        ASSERT_EQ(wide.batch.counting, wide.wide && count > 0);
+        ASSERT_EQ(wide.batch.taken == Taken::kOneRun, wide.wide && count > 0);
         ASSERT_NO_FATAL_FAILURE(expect_same(wide, narrow));
         if (count == 0) continue;
         const unsigned done = 1 + static_cast<unsigned>(random() % count);
@@ -112,12 +120,12 @@ TEST(PlainBuffersTest, BatchesOfAnySizeGoRoundTheRing) {
 }
 
 /// A driver whose buffers come back in another order offers runs of heads that lie anywhere in the table.
-TEST(PlainBuffersTest, RunsOfHeadsMayLieAnywhere) {
+TEST_P(PlainBuffersTest, RunsOfHeadsMayLieAnywhere) {
   std::mt19937 random(3);
   for (const unsigned shortest : {1U, 4U, 8U}) {
     SCOPED_TRACE(shortest);
-    Side wide(true, Direction::kDeviceReads, false, 0);
-    Side narrow(false, Direction::kDeviceReads, false, 0);
+    Side wide(GetParam(), Direction::kDeviceReads, false, 0);
+    Side narrow(kNoVectors, Direction::kDeviceReads, false, 0);
     unsigned by_vectors = 0;
     constexpr unsigned kRounds = 2000;
     for (unsigned round = 0; round < kRounds; ++round) {
@@ -133,7 +141,7 @@ TEST(PlainBuffersTest, RunsOfHeadsMayLieAnywhere) {
         count += length;
       }
       for (Side* side : {&wide, &narrow}) side->device->take(side->batch, Batch::kMost);
-      by_vectors += wide.batch.in_runs ? 1 : 0;
+      by_vectors += wide.batch.taken == Taken::kRuns ? 1 : 0;
       ASSERT_NO_FATAL_FAILURE(expect_same(wide, narrow));
       for (Side* side : {&wide, &narrow}) side->device->complete(side->batch, count, SameWritten{round});
       ASSERT_NO_FATAL_FAILURE(expect_same_used(wide, narrow));
@@ -153,7 +161,7 @@ struct Flaw {
   std::function<void(Side&, std::uint16_t head)> make;
 };
 
-TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
+TEST_P(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
   const std::vector<Flaw> flaws = {
       {"longer", [](Side& side, std::uint16_t head) { side.driver.descriptor(head).len = kLength + 1; }},
       {"empty", [](Side& side, std::uint16_t head) { side.driver.descriptor(head).len = 0; }},
@@ -191,8 +199,8 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
       for (std::uint16_t place = 0; place < Batch::kMost; ++place) {
         SCOPED_TRACE(std::string(flaw.name) + " at " + std::to_string(place));
         constexpr std::uint16_t kBase = kRingEntries - 10;  // over the end of the rings
-        Side wide(true, Direction::kDeviceReads, in_order, kBase);
-        Side narrow(false, Direction::kDeviceReads, in_order, kBase);
+        Side wide(GetParam(), Direction::kDeviceReads, in_order, kBase);
+        Side narrow(kNoVectors, Direction::kDeviceReads, in_order, kBase);
         for (Side* side : {&wide, &narrow}) {
           for (std::uint16_t i = 0; i < Batch::kMost; ++i) side->driver.publish(i);
           flaw.make(*side, place);
@@ -208,9 +216,9 @@ TEST(PlainBuffersTest, AFlawAnywhereIsSeenByBothAlike) {
 
 /// The same of a packed ring.
 struct PackedSide : RingSide<PackedDriver, PackedRing> {
-  PackedSide(bool wide_vectors, Direction direction) {
+  PackedSide(unsigned bits, Direction direction) {
     RingPlace place = memory.place(kRingEntries, direction);
-    place.wide = wide_vectors && vector_bits() == 512;
+    place.vectors = bits;
     place.base = 0x8000;  // slot 0, first round
     device.emplace(place, table, violations);
   }
@@ -222,11 +230,11 @@ void expect_same_descriptors(const PackedSide& a, const PackedSide& b) {
       0);
 }
 
-TEST(PlainLinesTest, BatchesOfAnySizeGoRoundTheRing) {
+TEST_P(PlainLinesTest, BatchesOfAnySizeGoRoundTheRing) {
   std::mt19937 random(2);
   for (const Direction direction : {Direction::kDeviceWrites, Direction::kDeviceReads}) {
-    PackedSide wide(true, direction);
-    PackedSide narrow(false, direction);
+    PackedSide wide(GetParam(), direction);
+    PackedSide narrow(kNoVectors, direction);
     const std::uint16_t writable = direction == Direction::kDeviceWrites ? VRING_DESC_F_WRITE : 0;
     for (unsigned round = 0; round < 5000; ++round) {
       const unsigned count = round % 3 == 0 ? Batch::kMost : static_cast<unsigned>(random() % Batch::kMost);
@@ -248,7 +256,7 @@ TEST(PlainLinesTest, BatchesOfAnySizeGoRoundTheRing) {
   }
 }
 
-TEST(PlainLinesTest, AFlawAnywhereIsSeenByBothAlike) {
+TEST_P(PlainLinesTest, AFlawAnywhereIsSeenByBothAlike) {
   using Make = void (*)(vring_packed_desc&);
   const std::vector<std::pair<const char*, Make>> flaws = {
       {"empty", [](vring_packed_desc& descriptor) { descriptor.len = 0; }},
@@ -267,8 +275,8 @@ TEST(PlainLinesTest, AFlawAnywhereIsSeenByBothAlike) {
   for (const auto& [name, make] : flaws) {
     for (std::uint16_t place = 0; place < Batch::kMost; ++place) {
       SCOPED_TRACE(std::string(name) + " at " + std::to_string(place));
-      PackedSide wide(true, Direction::kDeviceReads);
-      PackedSide narrow(false, Direction::kDeviceReads);
+      PackedSide wide(GetParam(), Direction::kDeviceReads);
+      PackedSide narrow(kNoVectors, Direction::kDeviceReads);
       for (PackedSide* side : {&wide, &narrow}) {
         for (std::uint16_t i = 0; i < Batch::kMost; ++i)
           side->driver.publish(SharedRingMemory::buffer(i), kLength, i, 0);
