@@ -341,14 +341,19 @@ class RxQueue final
   [[nodiscard]] bool accept(Packet& packet, std::uint32_t length, std::uint32_t minimum,
                             std::uint32_t skip) noexcept {
     if (refused(length < minimum || length > writable<Packets>(packet, start_))) [[unlikely]] {
-      bad_lengths_.add(1);
-      Packet* const bad = &packet;
-      this->cache_->put({&bad, 1});
+      drop(packet);
       return false;
     }
     Packets::set_received(packet, static_cast<std::uint16_t>(start_ + skip),
                           static_cast<std::uint16_t>(length - skip));
     return true;
+  }
+
+  /// Gives a buffer back that has a bad length.
+  [[gnu::cold]] [[gnu::noinline]] void drop(Packet& bad) noexcept {
+    bad_lengths_.add(1);
+    Packet* const packet = &bad;
+    this->cache_->put({&packet, 1});
   }
 
   /// virtio 1.2, 5.1.6.4: the first of several buffers. They are completed together: if one is missing or
@@ -449,7 +454,7 @@ class RxQueue final
   /// A time of shortage has left more packets in circulation than are enough: they take turns, and none
   /// comes back to the place that it had. Those that the application kept for itself are not told apart; at
   /// worst they cost another trip to the pool.
-  void give_surplus_back() noexcept {
+  [[gnu::cold]] [[gnu::noinline]] void give_surplus_back() noexcept {
     std::array<Packet*, kMostSurplus> surplus;
     const auto most = std::min<std::size_t>(borrowed_ - enough_, surplus.size());
     const std::size_t got = this->cache_->reuse(std::span(surplus).first(most));

@@ -325,8 +325,9 @@ class TxQueue final
     offer.descriptors = static_cast<std::uint16_t>(offer.descriptors + posted);
     offer.bytes += list.bytes;
   }
-  /// A packet that is not plain, or has no room in the ring: then false.
-  [[nodiscard]] bool post_other(Offer& offer) noexcept {
+  /// A packet that is not plain, or has no room in the ring: then false. Compiled once, not for each width of
+  /// vectors.
+  [[nodiscard]] [[gnu::noinline]] bool post_other(Offer& offer) noexcept {
     Packet& packet = **offer.at;
     const std::uint16_t pieces = pieces_of(packet);
     if (pieces == kNotSendable) {
