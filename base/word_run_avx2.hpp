@@ -187,9 +187,19 @@ struct Avx2Runs {
     return static_cast<std::uint64_t>(_mm_extract_epi64(two, 0) + _mm_extract_epi64(two, 1));
   }
 
- private:
+  /// For what else works by AVX2.
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i load(const void* at) noexcept {
+    return _mm256_loadu_si256(static_cast<const __m256i_u*>(at));
+  }
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static void store(void* at, __m256i words) noexcept {
+    _mm256_storeu_si256(static_cast<__m256i_u*>(at), words);
+  }
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i set(std::uint64_t word) noexcept {
+    return _mm256_set1_epi64x(static_cast<long long>(word));
+  }
   static constexpr int kEvenFirst = 0b11'01'10'00;  ///< words 0, 2, 1, 3
 
+ private:
   /// The second words of two blocks, in the low half; gathers what differs from `expected`, and the least of
   /// each part.
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i two_seconds(const void* const* blocks,
@@ -216,15 +226,6 @@ struct Avx2Runs {
   }
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m128i load_half(const void* at) noexcept {
     return _mm_loadu_si128(static_cast<const __m128i_u*>(at));
-  }
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i load(const void* at) noexcept {
-    return _mm256_loadu_si256(static_cast<const __m256i_u*>(at));
-  }
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static void store(void* at, __m256i words) noexcept {
-    _mm256_storeu_si256(static_cast<__m256i_u*>(at), words);
-  }
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i set(std::uint64_t word) noexcept {
-    return _mm256_set1_epi64x(static_cast<long long>(word));
   }
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i steps(std::uint64_t step) noexcept {
     const auto one = static_cast<long long>(step);

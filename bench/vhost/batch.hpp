@@ -116,6 +116,9 @@ struct RingPlace {
   /// allows.
   bool one_entry_per_batch = false;
   unsigned vectors = vector_bits();  ///< bits of those that it is worked on by
+
+  /// Whether there are any that plain buffers are worked on by.
+  [[nodiscard]] bool wide() const noexcept { return vectors >= 256; }
 };
 
 /// Bytes of each part of a split ring of this size.

@@ -10,8 +10,12 @@
 #include "bench/vhost/batch.hpp"
 #include "bench/vhost/frames.hpp"
 #include "bench/vhost/protocol.hpp"
+#include "bench/vhost/vectors.hpp"
 
 namespace spinring::bench::vhost {
+
+struct Avx2Frames;
+struct Avx512Frames;
 
 /// Header and frame of the least size, as they lie in a buffer.
 struct LeastFrame {
@@ -82,13 +86,13 @@ struct Avx2Frames {
 
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void write(std::span<const Chain> to,
                                                           const LeastFrame& frame) noexcept {
-    const __m256i first = load(frame.bytes.data());
-    const __m256i second = load(frame.bytes.data() + kHalf);
+    const __m256i first = Avx2Runs::load(frame.bytes.data());
+    const __m256i second = Avx2Runs::load(frame.bytes.data() + kHalf);
     std::uint64_t rest = 0;
     std::memcpy(&rest, frame.bytes.data() + 2 * kHalf, sizeof(rest));
     for (const Chain& chain : to) {
-      store(chain.data, first);
-      store(chain.data + kHalf, second);
+      Avx2Runs::store(chain.data, first);
+      Avx2Runs::store(chain.data + kHalf, second);
       std::memcpy(chain.data + 2 * kHalf, &rest, sizeof(rest));
     }
   }
@@ -99,16 +103,16 @@ struct Avx2Frames {
     __m256i sum = _mm256_setzero_si256();
     __m256i any = sum;
     for (const Chain& chain : from) {
-      const __m256i first = load(chain.data);
+      const __m256i first = Avx2Runs::load(chain.data);
       std::uint64_t rest = 0;
       std::memcpy(&rest, chain.data + 2 * kHalf, sizeof(rest));
-      sum = _mm256_xor_si256(sum, _mm256_xor_si256(first, load(chain.data + kHalf)));
+      sum = _mm256_xor_si256(sum, _mm256_xor_si256(first, Avx2Runs::load(chain.data + kHalf)));
       any = _mm256_or_si256(any, first);
       read.with_buffers += static_cast<unsigned>(_mm256_testz_si256(first, buffers) == 0);
       read.sum ^= rest;
     }
     std::array<std::uint64_t, 4> words;
-    store(words.data(), any);
+    Avx2Runs::store(words.data(), any);
     read.requests = (words[0] & LeastFrameWords::kRequest) != 0;
     read.buffers = (words[1] & LeastFrameWords::kBuffers) >> 16U;
     read.sum ^= folded(sum);
@@ -118,20 +122,14 @@ struct Avx2Frames {
       std::span<const std::byte> bytes) noexcept {
     __m256i sum = _mm256_setzero_si256();
     for (; bytes.size() >= kHalf; bytes = bytes.subspan(kHalf))
-      sum = _mm256_xor_si256(sum, load(bytes.data()));
+      sum = _mm256_xor_si256(sum, Avx2Runs::load(bytes.data()));
     return folded(sum) ^ NarrowFrames::sum(bytes);
   }
 
  private:
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i load(const std::byte* at) noexcept {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(at));
-  }
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static void store(void* at, __m256i words) noexcept {
-    _mm256_storeu_si256(static_cast<__m256i_u*>(at), words);
-  }
   [[gnu::target(SPINRING_AVX2_TARGET)]] static std::uint64_t folded(__m256i sum) noexcept {
     std::array<std::uint64_t, 4> words;
-    store(words.data(), sum);
+    Avx2Runs::store(words.data(), sum);
     return words[0] ^ words[1] ^ words[2] ^ words[3];
   }
 };
@@ -196,28 +194,19 @@ struct Avx512Frames {
 };
 #endif
 
-/// What `work` returns with the class that handles frames by vectors of so many bits.
-template <class Work>
-decltype(auto) frames_by(unsigned bits, Work work) noexcept {
-#if defined(SPINRING_AVX512_TARGET)
-  if (bits == 512) return work(Avx512Frames());
-#endif
-#if defined(SPINRING_AVX2_TARGET)
-  if (bits == 256) return work(Avx2Frames());
-#endif
-  return work(NarrowFrames());
-}
 /// Writes one frame into each buffer. All are one piece and long enough.
 inline void write_frames(unsigned bits, std::span<const Chain> to, const LeastFrame& frame) noexcept {
-  frames_by(bits, [&](auto by) { decltype(by)::write(to, frame); });
+  by_vectors<Avx512Frames, Avx2Frames, NarrowFrames>(bits, [&](auto by) { decltype(by)::write(to, frame); });
 }
 /// Reads the whole of each. All are one piece of this length.
 [[nodiscard]] inline FramesRead read_frames(unsigned bits, std::span<const Chain> from) noexcept {
-  return frames_by(bits, [&](auto by) { return decltype(by)::read(from); });
+  return by_vectors<Avx512Frames, Avx2Frames, NarrowFrames>(
+      bits, [&](auto by) { return decltype(by)::read(from); });
 }
 /// Reads all of a stretch of any length.
 [[nodiscard]] inline std::uint64_t read_bytes(unsigned bits, std::span<const std::byte> bytes) noexcept {
-  return frames_by(bits, [&](auto by) { return decltype(by)::sum(bytes); });
+  return by_vectors<Avx512Frames, Avx2Frames, NarrowFrames>(
+      bits, [&](auto by) { return decltype(by)::sum(bytes); });
 }
 
 }  // namespace spinring::bench::vhost

@@ -62,7 +62,7 @@ class PackedRing {
       return;
     }
     if constexpr (std::is_same_v<Written, SameWritten>) {
-      if (place_.vectors >= 256 && batch.alike) return put_used_alike(batch, count, written.bytes);
+      if (place_.wide() && batch.alike) return put_used_alike(batch, count, written.bytes);
     }
     Position at = at_;
     for (unsigned i = 0; i < count; ++i) {
@@ -187,7 +187,7 @@ class PackedRing {
         .guest = window.guest_address,
         .last = window.size - tail.length,
         .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
-    const unsigned taken = by_vectors(place_.vectors, [&](auto vectors) {
+    const unsigned taken = with_buffers(place_.vectors, [&](auto vectors) {
       return decltype(vectors)::take_lines(expected, batch.chains.data() + count, lines);
     });
     for (unsigned i = 0; i < taken; i += kDescriptorsOfLine)
@@ -201,7 +201,7 @@ class PackedRing {
   /// Of the next `count` descriptors, if they begin with a line and lines are taken at once, up to the ring's
   /// end.
   [[nodiscard]] unsigned whole_lines(Position at, unsigned count) const noexcept {
-    if (place_.vectors < 256 || !begins_line(at.slot)) return 0;
+    if (!place_.wide() || !begins_line(at.slot)) return 0;
     return std::min(count, unsigned{place_.size} - at.slot) / kDescriptorsOfLine;
   }
 
@@ -220,7 +220,7 @@ class PackedRing {
       if (lines != 0) {
         left -= lines * kDescriptorsOfLine;
         std::byte* const first = descriptor(static_cast<std::uint16_t>(end - lines * kDescriptorsOfLine));
-        by_vectors(place_.vectors, [&](auto vectors) {
+        with_buffers(place_.vectors, [&](auto vectors) {
           decltype(vectors)::write_used_lines(first, batch.chains.data() + left, bytes, used_flags(last.wrap),
                                               lines);
         });

@@ -6,6 +6,7 @@
 #include "bench/vhost/plain.hpp"
 #include "bench/vhost/plain_buffers_avx2.hpp"
 #include "bench/vhost/plain_buffers_avx512.hpp"
+#include "bench/vhost/vectors.hpp"
 
 namespace spinring::bench::vhost {
 
@@ -32,16 +33,12 @@ struct NoVectors {
                                std::uint16_t /*flags*/, unsigned /*lines*/) noexcept {}
 };
 
+class Avx2Buffers;
+class Avx512Buffers;
 /// What `work` returns with the class that does what NoVectors says by vectors of so many bits.
 template <class Work>
-decltype(auto) by_vectors(unsigned bits, Work work) noexcept {
-#if defined(SPINRING_AVX512_TARGET)
-  if (bits == 512) return work(Avx512Buffers());
-#endif
-#if defined(SPINRING_AVX2_TARGET)
-  if (bits == 256) return work(Avx2Buffers());
-#endif
-  return work(NoVectors());
+decltype(auto) with_buffers(unsigned bits, Work work) noexcept {
+  return by_vectors<Avx512Buffers, Avx2Buffers, NoVectors>(bits, work);
 }
 
 }  // namespace spinring::bench::vhost

@@ -49,15 +49,15 @@ class Avx2Buffers {
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void write_used(vring_used_elem* ring, std::uint16_t mask,
                                                                std::uint16_t index, const Batch& batch,
                                                                std::uint32_t bytes, unsigned count) noexcept {
-    const __m256i written = set(std::uint64_t{bytes} << 32U);
+    const __m256i written = Avx2Runs::set(std::uint64_t{bytes} << 32U);
     unsigned slot = ring_slot(index, mask);
     for (unsigned done = 0; done < count;) {
       const Chain* const chains = &batch.chains[done];
       unsigned now = 1;
       if (done + kAtOnce <= count && slot + kAtOnce <= mask + 1U) [[likely]] {
-        const __m256i tails = _mm256_permute4x64_epi64(Pairs(chains).seconds(), kEvenFirst);
-        const __m256i ids = _mm256_srli_epi64(_mm256_and_si256(tails, set(kIdBits)), 32);
-        store(ring + slot, _mm256_or_si256(ids, written));
+        const __m256i tails = _mm256_permute4x64_epi64(Pairs(chains).seconds(), Avx2Runs::kEvenFirst);
+        const __m256i ids = _mm256_srli_epi64(_mm256_and_si256(tails, Avx2Runs::set(kIdBits)), 32);
+        Avx2Runs::store(ring + slot, _mm256_or_si256(ids, written));
         now = kAtOnce;
       } else {
         const vring_used_elem element{chains->id, bytes};
@@ -71,23 +71,24 @@ class Avx2Buffers {
   [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] static unsigned take_lines(const PlainLines plain,
                                                                                  Chain* chains,
                                                                                  unsigned lines) noexcept {
-    const __m256i tail = set(std::uint64_t{plain.length} | std::uint64_t{plain.flags} << 48U);
+    const __m256i tail = Avx2Runs::set(std::uint64_t{plain.length} | std::uint64_t{plain.flags} << 48U);
     unsigned line = 0;
     for (; line < lines; ++line) {
       const std::byte* const from = plain.first + kCacheLine * line;
       const __m256i tails = Pairs(from).seconds();
-      const __m256i ids = _mm256_and_si256(tails, set(kIdBits));
+      const __m256i ids = _mm256_and_si256(tails, Avx2Runs::set(kIdBits));
       // An id takes 48 bits of its word, with what is below: nothing has a sign.
-      const __m256i too_high = _mm256_cmpgt_epi64(ids, set((std::uint64_t{plain.size} << 32U) - 1));
-      const __m256i unlike = _mm256_andnot_si256(set(kIdBits), _mm256_xor_si256(tails, tail));
+      const __m256i too_high = _mm256_cmpgt_epi64(ids, Avx2Runs::set((std::uint64_t{plain.size} << 32U) - 1));
+      const __m256i unlike = _mm256_andnot_si256(Avx2Runs::set(kIdBits), _mm256_xor_si256(tails, tail));
       // 2.8.13: the rest of a descriptor is good once its flags have been seen.
       asm volatile("" : : : "memory");
       const __m256i addresses = Pairs(from).firsts();
       const __m256i wrong = _mm256_or_si256(_mm256_or_si256(too_high, unlike), outside(plain, addresses));
       if (_mm256_testz_si256(wrong, wrong) == 0) [[unlikely]]
         break;
-      store_pairs(chains + kDescriptorsOfLine * line, _mm256_add_epi64(addresses, set(plain.to_here)),
-                  _mm256_or_si256(ids, set(plain.length)));
+      store_pairs(chains + kDescriptorsOfLine * line,
+                  _mm256_add_epi64(addresses, Avx2Runs::set(plain.to_here)),
+                  _mm256_or_si256(ids, Avx2Runs::set(plain.length)));
     }
     return line * kDescriptorsOfLine;
   }
@@ -105,13 +106,10 @@ class Avx2Buffers {
   }
 
  private:
-  static constexpr int kEvenFirst = 0b11'01'10'00;  ///< words 0, 2, 1, 3
-
   /// Four pairs of words. Their firsts and seconds are those of pairs 0, 2, 1, 3.
   struct Pairs {
     [[gnu::target(SPINRING_AVX2_TARGET)]] explicit Pairs(const void* at) noexcept
-        : low(_mm256_loadu_si256(static_cast<const __m256i_u*>(at))),
-          high(_mm256_loadu_si256(static_cast<const __m256i_u*>(at) + 1)) {}
+        : low(Avx2Runs::load(at)), high(Avx2Runs::load(static_cast<const std::byte*>(at) + sizeof(low))) {}
     [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] __m256i firsts() const noexcept {
       return _mm256_unpacklo_epi64(low, high);
     }
@@ -123,14 +121,8 @@ class Avx2Buffers {
   };
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void store_pairs(Chain* to, __m256i firsts,
                                                                 __m256i seconds) noexcept {
-    store(to, _mm256_unpacklo_epi64(firsts, seconds));
-    store(to + 2, _mm256_unpackhi_epi64(firsts, seconds));
-  }
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static void store(void* to, __m256i words) noexcept {
-    _mm256_storeu_si256(static_cast<__m256i_u*>(to), words);
-  }
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i set(std::uint64_t word) noexcept {
-    return _mm256_set1_epi64x(static_cast<long long>(word));
+    Avx2Runs::store(to, _mm256_unpacklo_epi64(firsts, seconds));
+    Avx2Runs::store(to + 2, _mm256_unpackhi_epi64(firsts, seconds));
   }
 
   /// Whether four entries count up from `head`, in the table.
@@ -144,8 +136,9 @@ class Avx2Buffers {
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i outside(const Plain& plain,
                                                                __m256i addresses) noexcept {
     constexpr std::uint64_t kSign = std::uint64_t{1} << 63U;  // AVX2 compares words with signs only
-    const __m256i offsets = _mm256_sub_epi64(addresses, set(plain.guest));
-    return _mm256_cmpgt_epi64(_mm256_xor_si256(offsets, set(kSign)), set(plain.last ^ kSign));
+    const __m256i offsets = _mm256_sub_epi64(addresses, Avx2Runs::set(plain.guest));
+    return _mm256_cmpgt_epi64(_mm256_xor_si256(offsets, Avx2Runs::set(kSign)),
+                              Avx2Runs::set(plain.last ^ kSign));
   }
   /// Four descriptors become chains: the address is moved to this process, and the head takes the place of
   /// the flags. Zero, if they are as expected.
@@ -155,11 +148,12 @@ class Avx2Buffers {
     constexpr long long kOneHead = 1LL << 32U;
     const Pairs from(buffers.table + sizeof(vring_desc) * head);
     const __m256i addresses = from.firsts();
-    const __m256i tail = set(std::uint64_t{buffers.length} | std::uint64_t{buffers.flags} << 32U);
-    const __m256i unlike = _mm256_and_si256(_mm256_xor_si256(from.seconds(), tail), set(kLengthAndFlags));
-    const __m256i heads = _mm256_add_epi64(set(std::uint64_t{head} << 32U | buffers.length),
+    const __m256i tail = Avx2Runs::set(std::uint64_t{buffers.length} | std::uint64_t{buffers.flags} << 32U);
+    const __m256i unlike =
+        _mm256_and_si256(_mm256_xor_si256(from.seconds(), tail), Avx2Runs::set(kLengthAndFlags));
+    const __m256i heads = _mm256_add_epi64(Avx2Runs::set(std::uint64_t{head} << 32U | buffers.length),
                                            _mm256_setr_epi64x(0, 2 * kOneHead, kOneHead, 3 * kOneHead));
-    store_pairs(to, _mm256_add_epi64(addresses, set(buffers.to_here)), heads);
+    store_pairs(to, _mm256_add_epi64(addresses, Avx2Runs::set(buffers.to_here)), heads);
     return _mm256_or_si256(unlike, outside(buffers, addresses));
   }
   /// False: it is not as expected.

@@ -13,20 +13,18 @@
 #if defined(SPINRING_AVX512_TARGET)
 namespace spinring::bench::vhost {
 
-/// Eight at a time, fewer where either ring ends.
+/// Eight at a time, fewer where either ring ends. Runs must not be short. The comments of NoVectors hold.
 class Avx512Buffers {
  public:
   static constexpr unsigned kAtOnce = 8;
   static_assert(Batch::kVector >= kAtOnce);
 
-  /// take_plain(). Runs must not be short.
   [[nodiscard]] static Taken take(const PlainBuffers& buffers, Chain* chains, unsigned count) noexcept {
     if (take_runs<false>(buffers, chains, count)) [[likely]]
       return Taken::kOneRun;
     return !buffers.in_order && take_runs<true>(buffers, chains, count) ? Taken::kRuns : Taken::kSingly;
   }
 
-  /// write_used().
   static void write_used(vring_used_elem* ring, std::uint16_t mask, std::uint16_t index, const Batch& batch,
                          std::uint32_t bytes, unsigned count) noexcept {
     if (batch.taken == Taken::kOneRun) {
@@ -36,7 +34,6 @@ class Avx512Buffers {
     }
   }
 
-  /// take_lines().
   [[gnu::target(SPINRING_AVX512_TARGET)]] [[nodiscard]] static unsigned take_lines(const PlainLines plain,
                                                                                    Chain* chains,
                                                                                    unsigned lines) noexcept {
@@ -62,7 +59,6 @@ class Avx512Buffers {
     return line * kDescriptorsOfLine;
   }
 
-  /// write_used_lines().
   [[gnu::target(SPINRING_AVX512_TARGET)]] static void write_used_lines(std::byte* to, const Chain* chains,
                                                                        std::uint32_t bytes,
                                                                        std::uint16_t flags,

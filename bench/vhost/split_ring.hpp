@@ -40,7 +40,7 @@ class SplitRing {
     const unsigned ready = ring_distance(available_, next_);
     const unsigned count = ready < most ? ready : most;
     prefetch_used(count);
-    if (place_.vectors >= 256 && count != 0 && read_plain(batch, count)) [[likely]]
+    if (place_.wide() && count != 0 && read_plain(batch, count)) [[likely]]
       return;
     if (place_.in_order) {
       read_chains<true>(batch, count);
@@ -132,7 +132,7 @@ class SplitRing {
         .guest = window.guest_address,
         .last = window.size - like.len,
         .to_here = reinterpret_cast<std::uintptr_t>(window.data) - window.guest_address};
-    batch.taken = by_vectors(place_.vectors, [&](auto vectors) {
+    batch.taken = with_buffers(place_.vectors, [&](auto vectors) {
       return decltype(vectors)::take(buffers, batch.chains.data(), count);
     });
     if (batch.taken == Taken::kSingly) return false;
@@ -143,7 +143,7 @@ class SplitRing {
 
   bool put_used_plain(const Batch& batch, unsigned count, const SameWritten& written) noexcept {
     if (batch.taken == Taken::kSingly) return false;
-    by_vectors(place_.vectors, [&](auto vectors) {
+    with_buffers(place_.vectors, [&](auto vectors) {
       decltype(vectors)::write_used(used()->ring, mask_, next_, batch, written.bytes, count);
     });
     return true;
