@@ -45,17 +45,18 @@ struct PoolPlace {
   std::uint32_t buffer_length = 0;
 };
 
-/// Whether kCount packets are of that pool and keep plain_rule(kBefore). Then where they begin for the
-/// device, kBefore bytes before their data, and how many bytes they are from there. Only there for vectors
-/// that make it cheaper than to look at one after the other.
-template <class Runs, unsigned kCount, std::uint16_t kBefore>
-[[nodiscard]] bool place_plain(Packet* const* packets, const PoolPlace& pool, RunWord* addresses,
-                               RunWord* lengths) noexcept requires requires(const void* const* blocks) {
+/// Whether kCount packets are of that pool and keep plain_rule(kRoom). Then where they begin for the device,
+/// `before` bytes before their data, and how many bytes they are from there; not more than kRoom. Only there
+/// for vectors that make it cheaper than to look at one after the other.
+template <class Runs, unsigned kCount, std::uint16_t kRoom>
+[[nodiscard]] bool place_plain(Packet* const* packets, const PoolPlace& pool, std::uint32_t before,
+                               RunWord* addresses, RunWord* lengths) noexcept requires
+    requires(const void* const* blocks) {
   Runs::template place_blocks<kCount>(blocks, BlockRule{}, BlockPlaces{}, addresses, lengths);
 }
 {
-  static constexpr BlockRule kRule = plain_rule(kBefore);
-  const BlockPlaces to{.range = pool.packets, .to_place = pool.to_buffer - kBefore, .to_other = kBefore};
+  static constexpr BlockRule kRule = plain_rule(kRoom);
+  const BlockPlaces to{.range = pool.packets, .to_place = pool.to_buffer - before, .to_other = before};
   return Runs::template place_blocks<kCount>(reinterpret_cast<const void* const*>(packets), kRule, to,
                                              addresses, lengths);
 }

@@ -15,13 +15,14 @@
 /// the frame or what was negotiated.
 namespace spinring::pmd::virtio {
 
-/// What headers may say, by the features that were negotiated.
+/// How long headers are and what they may say, by the features that were negotiated.
 struct HeaderRules {
-  std::uint32_t tx_offloads = 0;  ///< mempool::OffloadBits that packets may ask for
-  bool checksum = false;          ///< received: GUEST_CSUM
-  bool tcp4 = false;              ///< received: GUEST_TSO4
-  bool tcp6 = false;              ///< received: GUEST_TSO6
-  bool udp = false;               ///< received: GUEST_USO4 or GUEST_USO6
+  std::uint32_t bytes = sizeof(NetHeader);  ///< HASH_REPORT: sizeof(HashHeader)
+  std::uint32_t tx_offloads = 0;            ///< mempool::OffloadBits that packets may ask for
+  bool checksum = false;                    ///< received: GUEST_CSUM
+  bool tcp4 = false;                        ///< received: GUEST_TSO4
+  bool tcp6 = false;                        ///< received: GUEST_TSO6
+  bool udp = false;                         ///< received: GUEST_USO4 or GUEST_USO6
   constexpr bool operator==(const HeaderRules&) const = default;
 };
 
@@ -31,26 +32,12 @@ struct HeaderRules {
                     .tcp4 = negotiated.has(kGuestTso4),
                     .tcp6 = negotiated.has(kGuestTso6),
                     .udp = negotiated.has(kGuestUso4) || negotiated.has(kGuestUso6)};
+  if (negotiated.has(kHashReport)) rules.bytes = sizeof(HashHeader);
   if (negotiated.has(kChecksum)) rules.tx_offloads |= mempool::kTxChecksum;
   if (negotiated.has(kHostTso4) && negotiated.has(kHostTso6)) rules.tx_offloads |= mempool::kTxSegment;
   if (negotiated.has(kHostUso)) rules.tx_offloads |= mempool::kTxSegmentUdp;
   return rules;
 }
-
-/// What a loop does with headers. A structural type, part of what it is specialised by.
-struct HeaderUse {
-  bool offloads = false;     ///< headers say something: checksums, segments
-  bool hash_report = false;  ///< VIRTIO_NET_F_HASH_REPORT: longer headers; with `offloads`
-
-  static constexpr HeaderUse from_index(unsigned index) {
-    return {.offloads = index != 0, .hash_report = index == 2};
-  }
-  [[nodiscard]] constexpr unsigned index() const { return hash_report ? 2U : offloads ? 1U : 0U; }
-  [[nodiscard]] constexpr std::uint32_t bytes() const {
-    return hash_report ? sizeof(HashHeader) : sizeof(NetHeader);
-  }
-  constexpr bool operator==(const HeaderUse&) const = default;
-};
 
 namespace detail {
 

@@ -17,19 +17,15 @@
 namespace spinring::pmd::virtio {
 
 [[nodiscard]] constexpr RxFeatures rx_features(FeatureSet negotiated) noexcept {
-  const bool hash_report = negotiated.has(Feature::kHashReport);
   return {.packed = negotiated.has(Feature::kRingPacked),
           .in_order = negotiated.has(Feature::kInOrder),
           .mergeable = negotiated.has(Feature::kMergeableRx),
-          .header = {.offloads = hash_report || negotiated.has(Feature::kGuestChecksum),
-                     .hash_report = hash_report}};
+          .offloads = negotiated.has(Feature::kGuestChecksum) || negotiated.has(Feature::kHashReport)};
 }
 [[nodiscard]] constexpr TxFeatures tx_features(FeatureSet negotiated) noexcept {
-  const bool hash_report = negotiated.has(Feature::kHashReport);
-  return {
-      .packed = negotiated.has(Feature::kRingPacked),
-      .in_order = negotiated.has(Feature::kInOrder),
-      .header = {.offloads = hash_report || negotiated.has(Feature::kChecksum), .hash_report = hash_report}};
+  return {.packed = negotiated.has(Feature::kRingPacked),
+          .in_order = negotiated.has(Feature::kInOrder),
+          .offloads = negotiated.has(Feature::kChecksum) || negotiated.has(Feature::kHashReport)};
 }
 
 /// A path's name, made of its features: "virtio packed rx in-order mergeable offloads".
@@ -38,11 +34,11 @@ class PathName {
   constexpr explicit PathName(RxFeatures features) {
     begin(features.packed, "rx", features.in_order);
     add(" mergeable", features.mergeable);
-    end(features.header);
+    add(" offloads", features.offloads);
   }
   constexpr explicit PathName(TxFeatures features) {
     begin(features.packed, "tx", features.in_order);
-    end(features.header);
+    add(" offloads", features.offloads);
   }
   [[nodiscard]] constexpr std::string_view view() const noexcept { return {text_.data(), length_}; }
 
@@ -55,10 +51,6 @@ class PathName {
     add(packed ? "virtio packed " : "virtio split ");
     add(direction);
     add(" in-order", in_order);
-  }
-  constexpr void end(HeaderUse header) {
-    add(" offloads", header.offloads);
-    add(" hash", header.hash_report);
   }
 
   std::array<char, 64> text_{};

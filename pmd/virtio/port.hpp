@@ -184,7 +184,7 @@ class VirtioPort final
       typename Packets::Packet* packet = nullptr;
       if (queue.cache->get({&packet, 1}) == 0)
         continue;  // nothing to receive into: counted when the ring is filled
-      const std::uint32_t header = rx_path_->features.header.bytes();
+      const std::uint32_t header = header_rules(device_->negotiated()).bytes;
       const bool too_small = writable<Packets>(*packet, device_start<Packets>(device_->wants_aligned_frames(),
                                                                               header)) < header + frame;
       queue.cache->put({&packet, 1});

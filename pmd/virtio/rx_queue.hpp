@@ -22,17 +22,17 @@ struct RxFeatures {
   bool packed = false;     ///< VIRTIO_F_RING_PACKED
   bool in_order = false;   ///< VIRTIO_F_IN_ORDER
   bool mergeable = false;  ///< VIRTIO_NET_F_MRG_RXBUF: a frame may span several buffers
-  HeaderUse header{};
+  bool offloads = false;   ///< headers say something: checksums, segments, hashes
 
-  static constexpr unsigned kCombinations = 24;
+  static constexpr unsigned kCombinations = 16;
   static constexpr RxFeatures from_index(unsigned index) {
     return {.packed = (index & 1U) != 0,
             .in_order = (index & 2U) != 0,
             .mergeable = (index & 4U) != 0,
-            .header = HeaderUse::from_index(index / 8)};
+            .offloads = (index & 8U) != 0};
   }
   [[nodiscard]] constexpr unsigned index() const {
-    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | (mergeable ? 4U : 0U) | 8 * header.index();
+    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | (mergeable ? 4U : 0U) | (offloads ? 8U : 0U);
   }
   constexpr bool operator==(const RxFeatures&) const = default;
 };
@@ -58,7 +58,7 @@ class RxQueue final
 
   explicit RxQueue(QueueParts<Packets>&& parts)
       : RxQueue::Queue(std::move(parts)),
-        start_(device_start<Packets>(parts.aligned_frames, kHeaderBytes)),
+        start_(device_start<Packets>(parts.aligned_frames, header_bytes())),
         fill_(parts.fill == 0 ? this->ring_.size() : std::min(parts.fill, this->ring_.size())),
         refill_threshold_(std::clamp<std::uint16_t>(fill_ / 8, 1, 128)),
         enough_(enough()),
@@ -116,7 +116,7 @@ class RxQueue final
     const auto received = static_cast<std::uint16_t>(frames.end - out);
     if (received != 0) {
       packets_.add(received);
-      bytes_.add(frames.bytes - std::uint64_t{received} * kHeaderBytes);
+      bytes_.add(frames.bytes - std::uint64_t{received} * header_bytes());
     }
     if (can_refill()) refill<Runs>();
     // With time to spare for the fence: so no later poll need look whether the device asks.
@@ -131,9 +131,12 @@ class RxQueue final
   /// lines of the other at every handing over.
   static constexpr std::uint16_t kEnough = 256;
   static constexpr std::uint16_t kFew = 64;  ///< left, where enough go round: two bursts, as a rule
-  static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
+  /// In front of each frame.
+  [[nodiscard]] std::uint32_t header_bytes() const noexcept {
+    return F.offloads ? this->rules_.bytes : sizeof(NetHeader);
+  }
   /// A frame has an Ethernet header: what is shorter is none.
-  static constexpr std::uint32_t kMinimumLength = kHeaderBytes + 14;
+  [[nodiscard]] std::uint32_t minimum_length() const noexcept { return header_bytes() + 14; }
 
   /// A split ring's go round in step only if their number divides the ring's: both are powers of two. Of a
   /// packed one's half as many again may wait in the TX ring.
@@ -162,7 +165,7 @@ class RxQueue final
 
     void operator()(Packet& packet) const noexcept { prefetch_write(Packets::buffer(packet) + frame); }
   };
-  [[nodiscard]] Fetch fetch() const noexcept { return {start_ + kHeaderBytes}; }
+  [[nodiscard]] Fetch fetch() const noexcept { return {start_ + header_bytes()}; }
   [[nodiscard]] auto look_ahead() const noexcept {
     if constexpr (kLookAhead) {
       return fetch();
@@ -178,7 +181,7 @@ class RxQueue final
   /// to write.
   static constexpr bool kLookAhead = !F.packed;
   /// So what the buffers' headers say is read when all of a burst are known and their lines on their way.
-  static constexpr bool kGathers = !kLookAhead && (F.mergeable || F.header.offloads);
+  static constexpr bool kGathers = !kLookAhead && (F.mergeable || F.offloads);
 
   /// Buffers that one harvest has found.
   struct Gathered {
@@ -273,7 +276,7 @@ class RxQueue final
     /// add() of frames whose bytes are all there; stored as they will be loaded, if none can be dropped.
     template <std::size_t kCount>
     void add_run(Packet* const* frames, const std::uint32_t* lengths) noexcept {
-      if constexpr (F.header.offloads) {
+      if constexpr (F.offloads) {
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kCount; ++i) add(queue.finished(*frames[i]), lengths[i]);
       } else {
@@ -284,7 +287,8 @@ class RxQueue final
     }
     void take(Packet* packet, std::uint32_t length) noexcept {
       Packet* const frame = queue.take(packet, length);
-      add(frame, F.mergeable && frame != nullptr ? Packets::frame_length(*frame) + kHeaderBytes : length);
+      add(frame,
+          F.mergeable && frame != nullptr ? Packets::frame_length(*frame) + queue.header_bytes() : length);
     }
     /// A frame that is complete, or nullptr. `length`: its header included.
     void add(Packet* frame, std::uint32_t length) noexcept {
@@ -314,7 +318,7 @@ class RxQueue final
   [[nodiscard]] Packet* take(Packet* packet, std::uint32_t length) noexcept {
     if (is_open()) [[unlikely]]
       return join(packet, length);
-    if (!accept(*packet, length, kMinimumLength, kHeaderBytes)) [[unlikely]]
+    if (!accept(*packet, length, minimum_length(), header_bytes())) [[unlikely]]
       return nullptr;
     if (const std::uint16_t buffers = buffers_of(*packet); buffers != 1) [[unlikely]]
       return open_frame(packet, buffers);
@@ -322,7 +326,7 @@ class RxQueue final
   }
   /// A frame whose bytes are all there. nullptr: the device says what it may not; dropped.
   [[nodiscard]] Packet* finished(Packet& head) noexcept {
-    if constexpr (F.header.offloads) {
+    if constexpr (F.offloads) {
       if (!annotate(head)) [[unlikely]]
         return nullptr;
     }
@@ -331,9 +335,9 @@ class RxQueue final
   /// accept() of a run. False: one of them may not be accepted, or has to be looked at alone.
   template <class Runs, std::size_t kCount>
   [[nodiscard]] bool accept_run(Packet* const* run, const std::uint32_t* lengths) const noexcept {
-    if (refused(!Runs::template within<kCount>(lengths, kMinimumLength, buffers_.shortest()))) return false;
-    set_received_run<Packets, Runs, kCount>(run, static_cast<std::uint16_t>(start_ + kHeaderBytes), lengths,
-                                            kHeaderBytes);
+    if (refused(!Runs::template within<kCount>(lengths, minimum_length(), buffers_.shortest()))) return false;
+    const auto skip = static_cast<std::uint16_t>(header_bytes());
+    set_received_run<Packets, Runs, kCount>(run, static_cast<std::uint16_t>(start_ + skip), lengths, skip);
     return true;
   }
   /// Makes a segment of a buffer, `skip` bytes before its data. False: the device may not have written that
@@ -387,7 +391,7 @@ class RxQueue final
 
   /// What the device says of the frame goes into the packet. False: it says what it may not; dropped.
   [[nodiscard]] bool annotate(Packet& head) noexcept {
-    const std::byte* const header = Packets::data(head) - kHeaderBytes;
+    const std::byte* const header = Packets::data(head) - header_bytes();
     RxNotes notes;
     if (!read_notes(*reinterpret_cast<const NetHeader*>(header), Packets::frame_length(head), this->rules_,
                     notes)) [[unlikely]] {
@@ -395,7 +399,7 @@ class RxQueue final
       this->free_chain(&head);
       return false;
     }
-    if constexpr (F.header.hash_report) read_hash(*reinterpret_cast<const HashHeader*>(header), notes);
+    if (header_bytes() == sizeof(HashHeader)) read_hash(*reinterpret_cast<const HashHeader*>(header), notes);
     if (notes.offloads != 0) Packets::note(head, notes);
     return true;
   }

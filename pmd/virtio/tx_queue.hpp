@@ -19,16 +19,14 @@ namespace spinring::pmd::virtio {
 struct TxFeatures {
   bool packed = false;    ///< VIRTIO_F_RING_PACKED
   bool in_order = false;  ///< VIRTIO_F_IN_ORDER
-  HeaderUse header{};
+  bool offloads = false;  ///< headers say something: checksums, segments, hashes
 
-  static constexpr unsigned kCombinations = 12;
+  static constexpr unsigned kCombinations = 8;
   static constexpr TxFeatures from_index(unsigned index) {
-    return {.packed = (index & 1U) != 0,
-            .in_order = (index & 2U) != 0,
-            .header = HeaderUse::from_index(index / 4)};
+    return {.packed = (index & 1U) != 0, .in_order = (index & 2U) != 0, .offloads = (index & 4U) != 0};
   }
   [[nodiscard]] constexpr unsigned index() const {
-    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | 4 * header.index();
+    return (packed ? 1U : 0U) | (in_order ? 2U : 0U) | (offloads ? 4U : 0U);
   }
   constexpr bool operator==(const TxFeatures&) const = default;
 };
@@ -79,7 +77,7 @@ class TxQueue final
     if (!this->faulted()) reclaim();
     this->set_faulted();
     this->ring_.release_all([&unsent](Packet* head) {
-      if constexpr (F.header.offloads)
+      if constexpr (F.offloads)
         undo_pseudo_header(Packets::tx_request(*head), Packets::data(*head), Packets::frame_length(*head));
       unsent.push_back(head);
     });
@@ -134,7 +132,11 @@ class TxQueue final
   static constexpr Share kDone =
       F.packed ? Share{.eighths = 6, .most = 288} : Share{.eighths = 3, .most = 192};
   static constexpr std::uint16_t kNotSendable = 0;
-  static constexpr std::uint32_t kHeaderBytes = F.header.bytes();
+  static constexpr std::uint32_t kMostHeaderBytes = F.offloads ? sizeof(HashHeader) : sizeof(NetHeader);
+  /// In front of each frame.
+  [[nodiscard]] std::uint32_t header_bytes() const noexcept {
+    return F.offloads ? this->rules_.bytes : sizeof(NetHeader);
+  }
 
   /// Without more to come, the device is to see all now, and to be told if it sleeps: that takes a fence.
   /// With more to come whole batches are published, and a later call tells.
@@ -198,12 +200,12 @@ class TxQueue final
   };
 
   /// One segment, room for the header, no offload: nearly every packet.
-  [[nodiscard]] static bool is_plain(const Packet& packet) noexcept {
+  [[nodiscard]] bool is_plain(const Packet& packet) const noexcept {
     return Packets::segments(packet) == 1 && Packets::next(packet) == nullptr &&
            Packets::data_length(packet) != 0 && Packets::tx_offloads(packet) == 0 && header_fits(packet);
   }
-  [[nodiscard]] static bool header_fits(const Packet& packet) noexcept {
-    return Packets::headroom(packet) >= kHeaderBytes;
+  [[nodiscard]] bool header_fits(const Packet& packet) const noexcept {
+    return Packets::headroom(packet) >= header_bytes();
   }
   /// The pieces that a packet is sent as. What the ring could never take, or what asks for an offload that
   /// was not negotiated, is refused, not sent wrongly. A chain has as many segments as its head counts, none
@@ -223,7 +225,7 @@ class TxQueue final
 
   /// Whether the packet's request may be sent; the header for it is kept for post_pieces().
   [[nodiscard]] bool may_ask(Packet& head) noexcept {
-    if constexpr (F.header.offloads) {
+    if constexpr (F.offloads) {
       return describe_request(Packets::tx_request(head), {Packets::data(head), Packets::data_length(head)},
                               Packets::frame_length(head), this->rules_, asked_) &&
              (Packets::tx_offloads(head) == 0 || header_fits(head) || header_fits_behind(head));
@@ -231,16 +233,23 @@ class TxQueue final
     return Packets::tx_offloads(head) == 0;
   }
   /// A header of a packet's own that does not fit in front of the frame goes behind it.
-  [[nodiscard]] static bool header_fits_behind(Packet& head) noexcept {
+  [[nodiscard]] bool header_fits_behind(Packet& head) const noexcept {
     const std::byte* const end = Packets::buffer(head) + Packets::capacity(head);
-    return end - (Packets::data(head) + Packets::data_length(head)) >= std::ptrdiff_t{kHeaderBytes};
+    return end - (Packets::data(head) + Packets::data_length(head)) >= std::ptrdiff_t{header_bytes()};
   }
   void write_header(Packet& head, std::byte* at) noexcept {
-    std::memset(at, 0, kHeaderBytes);
-    if constexpr (F.header.offloads) {
+    clear_header(at);
+    if constexpr (F.offloads) {
       std::memcpy(at, &asked_, sizeof(asked_));
       complete_pseudo_header(Packets::tx_request(head), Packets::data(head), Packets::frame_length(head));
     }
+  }
+
+  /// What says nothing; of a length that the compiler knows, since this is done for each packet.
+  void clear_header(std::byte* at) const noexcept {
+    std::memset(at, 0, sizeof(NetHeader));
+    if (header_bytes() == sizeof(HashHeader))
+      std::memset(at + sizeof(NetHeader), 0, sizeof(HashHeader) - sizeof(NetHeader));
   }
 
   /// The packets of a burst that are still to be posted, and what was.
@@ -267,7 +276,7 @@ class TxQueue final
     }
     [[nodiscard]] bool one(Posting<Packet>& buffer) noexcept {
       Packet& packet = **at;
-      if (!is_plain(packet)) [[unlikely]]
+      if (!queue.is_plain(packet)) [[unlikely]]
         return false;
       ++at;
       buffer = {&packet, (*this)(packet)};
@@ -277,13 +286,13 @@ class TxQueue final
     [[nodiscard]] Extent operator()(Packet& packet) noexcept {
       const std::uint32_t length = Packets::data_length(packet);
       bytes += length;
-      return {Packets::iova(packet, clear_header(packet), *queue.table_), kHeaderBytes + length};
+      return {Packets::iova(packet, clear_header(packet), *queue.table_), queue.header_bytes() + length};
     }
 
    private:
-    static std::byte* clear_header(Packet& packet) noexcept {
-      std::byte* const header = Packets::data(packet) - kHeaderBytes;
-      std::memset(header, 0, kHeaderBytes);
+    std::byte* clear_header(Packet& packet) const noexcept {
+      std::byte* const header = Packets::data(packet) - queue.header_bytes();
+      queue.clear_header(header);
       return header;
     }
     /// A run of plain packets of the queue's own pool, by vectors. False: it is none, or there are no such
@@ -291,13 +300,14 @@ class TxQueue final
     template <class Runs, std::uint16_t kCount>
     [[nodiscard]] bool place_run(PostingRun<Packet, kCount>& run) noexcept {
       if constexpr (requires {
-                      mempool::place_plain<Runs, kCount, kHeaderBytes>(run.packets, queue.place_, nullptr,
-                                                                       nullptr);
+                      mempool::place_plain<Runs, kCount, kMostHeaderBytes>(run.packets, queue.place_, 0,
+                                                                           nullptr, nullptr);
                     }) {
-        if (!mempool::place_plain<Runs, kCount, kHeaderBytes>(run.packets, queue.place_, run.addresses.data(),
-                                                              run.lengths.data())) [[unlikely]]
+        if (!mempool::place_plain<Runs, kCount, kMostHeaderBytes>(
+                run.packets, queue.place_, queue.header_bytes(), run.addresses.data(), run.lengths.data()))
+            [[unlikely]]
           return false;
-        bytes += Runs::template sum<kCount>(run.lengths.data()) - kCount * kHeaderBytes;
+        bytes += Runs::template sum<kCount>(run.lengths.data()) - kCount * queue.header_bytes();
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kCount; ++i) clear_header(*run.packets[i]);
         return true;
@@ -307,7 +317,8 @@ class TxQueue final
     /// A run of any plain packets. False: it is none.
     template <class Runs, std::uint16_t kCount>
     [[nodiscard]] bool describe_run(PostingRun<Packet, kCount>& run) noexcept {
-      if (!std::all_of(at, at + kCount, [](const Packet* packet) { return is_plain(*packet); })) [[unlikely]]
+      if (!std::all_of(at, at + kCount, [this](const Packet* packet) { return queue.is_plain(*packet); }))
+          [[unlikely]]
         return false;
       run.template describe<Runs>(*this);
       return true;
@@ -353,14 +364,14 @@ class TxQueue final
     std::size_t used = 0;
     std::uint32_t prepended = 0;
     if (header_fits(head)) {
-      prepended = kHeaderBytes;
+      prepended = header_bytes();
       write_header(head, Packets::data(head) - prepended);
-    } else if (!F.header.offloads || Packets::tx_offloads(head) == 0) {
-      pieces[used++] = {empty_header_, kHeaderBytes, 0};
+    } else if (!F.offloads || Packets::tx_offloads(head) == 0) {
+      pieces[used++] = {empty_header_, header_bytes(), 0};
     } else {
       std::byte* const behind = Packets::data(head) + Packets::data_length(head);
       write_header(head, behind);
-      pieces[used++] = {Packets::iova(head, behind, *this->table_), kHeaderBytes, 0};
+      pieces[used++] = {Packets::iova(head, behind, *this->table_), header_bytes(), 0};
     }
     for (Packet* segment = &head; used < count; segment = Packets::next(*segment)) {
       pieces[used++] = {Packets::iova(*segment, Packets::data(*segment) - prepended, *this->table_),

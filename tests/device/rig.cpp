@@ -129,9 +129,4 @@ Frame make_frame(std::size_t length, std::uint32_t seed, const std::array<std::u
   return frame;
 }
 
-bool quick_mode() {
-  const char* const quick = std::getenv("SPINRING_QUICK");
-  return quick != nullptr && std::strcmp(quick, "1") == 0;
-}
-
 }  // namespace spinring::test

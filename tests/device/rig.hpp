@@ -79,7 +79,4 @@ class FramePeer {
 Frame make_frame(std::size_t length, std::uint32_t seed, const std::array<std::uint8_t, 6>& destination,
                  const std::array<std::uint8_t, 6>& source = {0x52, 0x54, 0, 0xaa, 0xbb, 0xcc});
 
-/// True when SPINRING_QUICK=1 asks for the short form of long runs.
-bool quick_mode();
-
 }  // namespace spinring::test

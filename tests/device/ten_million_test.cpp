@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/device/virtio_lab.hpp"
+#include "tests/quick_mode.hpp"
 
 namespace spinring::test {
 namespace {

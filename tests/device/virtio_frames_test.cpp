@@ -7,6 +7,7 @@
 
 #include "pmd/errors.hpp"
 #include "tests/device/virtio_lab.hpp"
+#include "tests/quick_mode.hpp"
 
 namespace spinring::test {
 namespace {

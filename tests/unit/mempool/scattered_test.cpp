@@ -16,7 +16,9 @@ INSTANTIATE_TEST_SUITE_P(Counts, Scattered, ::testing::Values(0, 1, 2, 63, 64, 6
 TEST_P(Scattered, HasEachNumberOnce) {
   std::vector<std::uint32_t> all(GetParam());
   std::iota(all.begin(), all.end(), 0U);
-  EXPECT_TRUE(std::ranges::is_permutation(scattered(GetParam()), all));
+  std::vector<std::uint32_t> sorted = scattered(GetParam());
+  std::ranges::sort(sorted);
+  EXPECT_EQ(sorted, all);
 }
 
 TEST_P(Scattered, RepeatsItself) { EXPECT_EQ(scattered(GetParam()), scattered(GetParam())); }

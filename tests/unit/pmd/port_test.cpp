@@ -108,8 +108,8 @@ constexpr FeatureSet kChecksums = kPlain.with(Feature::kGuestChecksum).with(Feat
 static_assert(kPathName<rx_features(kChecksums)>.view() == "virtio split rx offloads");
 static_assert(kPathName<tx_features(kChecksums)>.view() == "virtio split tx offloads");
 constexpr FeatureSet kHashes = kPackedInOrder.with(Feature::kMergeableRx).with(Feature::kHashReport);
-static_assert(kPathName<rx_features(kHashes)>.view() == "virtio packed rx in-order mergeable offloads hash");
-static_assert(kPathName<tx_features(kHashes)>.view() == "virtio packed tx in-order offloads hash");
+static_assert(kPathName<rx_features(kHashes)>.view() == "virtio packed rx in-order mergeable offloads");
+static_assert(kPathName<tx_features(kHashes)>.view() == "virtio packed tx in-order offloads");
 
 /// Names of all combinations; each is found by its own index.
 template <class Features>

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "pmd/virtio/notify.hpp"
+#include "tests/quick_mode.hpp"
 #include "tests/unit/pmd/virtio_rig.hpp"
 
 namespace spinring::pmd {
@@ -17,8 +18,9 @@ constexpr std::uint64_t kPackedRing = feature(VIRTIO_F_RING_PACKED);
 constexpr std::uint64_t kOrdered = feature(VIRTIO_F_IN_ORDER);
 constexpr std::uint64_t kData = feature(VIRTIO_F_NOTIFICATION_DATA);
 constexpr std::uint16_t kEntries = 32;
-/// More than 16 bits of positions, by packets or by the ring's laps.
-constexpr std::uint32_t kManyFrames = 140'000;
+/// More than 16 bits of positions, by packets or by the ring's laps. The short form has laps of the ring
+/// alone.
+const std::uint32_t kManyFrames = test::quick_mode() ? 14'000 : 140'000;
 
 class Doorbells : public ::testing::TestWithParam<std::uint64_t> {
  protected:

@@ -307,7 +307,7 @@ TEST(ChoiceOfPaths, FollowsWhatWasNegotiated) {
       {kChecksums, kMergeable, Offload::kRxChecksum | Offload::kTxChecksum, "virtio split rx offloads",
        "virtio split tx offloads"},
       {kPackedInOrder | kMergeable | kHashes, 0, Offload::kRss | Offload::kRxHash,
-       "virtio packed rx in-order mergeable offloads hash", "virtio packed tx in-order offloads hash"}};
+       "virtio packed rx in-order mergeable offloads", "virtio packed tx in-order offloads"}};
   for (const Chosen& row : rows) {
     RigConfig config;
     config.device = with(row.offered);
