@@ -180,8 +180,8 @@ class RxQueue final
   /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
   /// to write.
   static constexpr bool kLookAhead = !F.packed;
-  /// So what the buffers' headers say is read when all of a burst are known and their lines on their way.
-  static constexpr bool kGathers = !kLookAhead && (F.mergeable || F.offloads);
+  /// What the buffers' headers say is read when all of a burst are known and their lines on their way.
+  static constexpr bool kGathers = F.mergeable || F.offloads;
 
   /// Buffers that one harvest has found.
   struct Gathered {
