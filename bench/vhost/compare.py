@@ -202,8 +202,12 @@ def main() -> int:
     os.nice(options.nice)  # what is started inherits it
     labels = (options.a, options.b if options.b != options.a else f"{options.b} again")
     aligned = options.switch != "null" if options.aligned is None else options.aligned == 1
-    a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build, aligned)
-    b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build, aligned)
+    try:
+        a = drivers.make(options.a, labels[0], options.a_command, options.a_build or options.build, aligned)
+        b = drivers.make(options.b, labels[1], options.b_command, options.b_build or options.build, aligned)
+    except RunError as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        return 2
     if options.loads:
         return run_loads(bench, options, labels, a, b)
     limit = drivers.make("limit", "limit", None, options.build) if options.limit else None

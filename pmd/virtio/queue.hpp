@@ -110,6 +110,11 @@ class Queue : public Control {
   /// Completions that one harvest() takes at most: so many cache lines are fetched at once.
   static constexpr std::uint16_t kHarvest = 64;
 
+  /// In front of each frame; only with offloads can it be of another length than the least.
+  template <bool kOffloads>
+  [[nodiscard]] std::uint32_t net_header_bytes() const noexcept {
+    return kOffloads ? rules_.bytes : sizeof(NetHeader);
+  }
   void free_chain(Packet* head) noexcept { pmd::free_chain<Packets>(*cache_, head); }
   void ring_doorbell() noexcept { doorbell_.ring(ring_.doorbell(index_)); }
 

@@ -131,12 +131,11 @@ class RxQueue final
   /// lines of the other at every handing over.
   static constexpr std::uint16_t kEnough = 256;
   static constexpr std::uint16_t kFew = 64;  ///< left, where enough go round: two bursts, as a rule
-  /// In front of each frame.
   [[nodiscard]] std::uint32_t header_bytes() const noexcept {
-    return F.offloads ? this->rules_.bytes : sizeof(NetHeader);
+    return this->template net_header_bytes<F.offloads>();
   }
   /// A frame has an Ethernet header: what is shorter is none.
-  [[nodiscard]] std::uint32_t minimum_length() const noexcept { return header_bytes() + 14; }
+  [[nodiscard]] std::uint32_t minimum_length() const noexcept { return header_bytes() + detail::kMacHeader; }
 
   /// A split ring's go round in step only if their number divides the ring's: both are powers of two. Of a
   /// packed one's half as many again may wait in the TX ring.

@@ -133,9 +133,8 @@ class TxQueue final
       F.packed ? Share{.eighths = 6, .most = 288} : Share{.eighths = 3, .most = 192};
   static constexpr std::uint16_t kNotSendable = 0;
   static constexpr std::uint32_t kMostHeaderBytes = F.offloads ? sizeof(HashHeader) : sizeof(NetHeader);
-  /// In front of each frame.
   [[nodiscard]] std::uint32_t header_bytes() const noexcept {
-    return F.offloads ? this->rules_.bytes : sizeof(NetHeader);
+    return this->template net_header_bytes<F.offloads>();
   }
 
   /// Without more to come, the device is to see all now, and to be told if it sleeps: that takes a fence.

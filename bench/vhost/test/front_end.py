@@ -1,8 +1,8 @@
 """The back end against the front ends that are compared on it, every path, with sequence numbers: DPDK's virtio-user
-driver, which this project did not write, the bare loop that is the limit, this project's driver, and the same without its
-checks. Prints TAP; exits 77 where it cannot run.
+driver, which this project did not write, the bare loop that is the limit, and this project's driver. Prints TAP; exits 77
+where it cannot run.
 
-    front_end.py BUILD dpdk|limit|spinring|unchecked"""
+    front_end.py BUILD dpdk|limit|spinring"""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ CASES = [Case(path, ring=256) for path in PATHS.values()] + [
 # What the bare loop knows: one pair of queues, and frames of one buffer.
 PLAIN_CASES = [Case(path, ring=ring) for path in PATHS.values() if not path.vectorized or path.in_order
                for ring in (1024, 64)]
-# The loops of the driver without its checks are the same, and measured at this size.
-UNCHECKED_CASES = [case for case in PLAIN_CASES if case.ring == 1024]
 # What the driver's forwarder can beside: applications without a perfect cycle, two ports, two queues.
 MORE_CASES = [Case(PATHS[name], ring=256, mode=mode, ports=ports, queues=queues)
               for name in ("split-mergeable", "packed-in-order")
@@ -146,8 +144,7 @@ def main() -> int:
     if reason:
         return tap.skipped(reason)
     bench = runs.Bench(Path(sys.argv[1]), driver_cpu=1, timeout=PATIENCE, back_end_options=["--tolerate=num_buffers"])
-    cases = {"dpdk": CASES + LONG_CASES, "limit": PLAIN_CASES, "spinring": PLAIN_CASES + MORE_CASES + LONG_CASES,
-             "unchecked": UNCHECKED_CASES}[kind]
+    cases = {"dpdk": CASES + LONG_CASES, "limit": PLAIN_CASES, "spinring": PLAIN_CASES + MORE_CASES + LONG_CASES}[kind]
     if os.environ.get("SPINRING_QUICK") == "1":
         cases = cases[::2]  # of the plain ones each path, at ring 1024
     tests = [(case.name, functools.partial(complaints, bench, case, kind)) for case in cases]
