@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds spinring in every configuration and runs every test that this machine can run:
 #   ./test.sh [--quick] [--no-install] [--only unit|style|device|vhost|install|fuzz|guest]
-#   --quick        g++ without optimisation: unit, short device tests, quick style checks; some 3 minutes, 1 once compiled
+#   --quick        g++ without optimisation: unit, short device tests, quick style checks; 3 to 6 minutes, 1 or 2 once compiled
 #   --no-install   do not install missing packages
 #   --only SUITE   that suite alone, in each configuration that has it
 # The last line is "N passed, N failed, N skipped". Exit status 1 if a test failed, or if one was skipped that this
