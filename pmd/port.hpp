@@ -161,7 +161,8 @@ class AnyTxQueue {
   AnyTxQueue() = default;
   AnyTxQueue(void* queue, Burst function) noexcept : queue_(queue), burst_(function) {}
   /// Sends frames; returns how many were taken, from the front. The rest still belong to the caller. A call
-  /// with no packets reclaims finished ones.
+  /// with no packets reclaims finished ones, and says that the lcore has time: the queue may spend some of it
+  /// in the next burst, so that the device waits less.
   [[nodiscard]] std::uint16_t burst(std::span<Packet*> packets, More more = More::kNo) const noexcept {
     return burst_(queue_, packets.data(), static_cast<std::uint16_t>(packets.size()), more);
   }

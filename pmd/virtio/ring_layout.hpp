@@ -38,6 +38,11 @@ struct SplitLayout {
   }
 };
 
+/// An entry of a used ring.
+[[nodiscard]] inline const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
+  return reinterpret_cast<const UsedElement*>(used + 1)[slot];
+}
+
 /// Where the parts of a packed virtqueue lie in its block. 2.8.10: the areas behind the descriptors lie on
 /// cache lines of their own, since driver and device write one each.
 struct PackedLayout {

@@ -149,8 +149,11 @@ class SplitRing {
     return table_.round(static_cast<std::uint16_t>(avail_index_ - 1));
   }
   /// 2.7.13.3: the device sees descriptors and entries no later than the index. Pairs with the device's read
-  /// of the index.
-  void publish() noexcept { store_release(avail_->index, avail_index_); }
+  /// of the index, which waits for its line.
+  void publish() noexcept {
+    store_release(avail_->index, avail_index_);
+    demote(&avail_->index);
+  }
   /// Whether the device asks to be told of what was just published. 2.7.13.4.1: the index is visible before
   /// the flag is read; pairs with the device, which sets the flag and then looks at the index once more.
   [[nodiscard]] bool must_notify() noexcept {
@@ -225,9 +228,6 @@ class SplitRing {
   }
   [[nodiscard]] Le16& event(std::size_t offset) noexcept {
     return *reinterpret_cast<Le16*>(block_.data() + offset);
-  }
-  [[nodiscard]] static const UsedElement& used_element(const UsedHead* used, std::uint16_t slot) noexcept {
-    return reinterpret_cast<const UsedElement*>(used + 1)[slot];
   }
 
   /// Where a loop offers buffers, in registers.

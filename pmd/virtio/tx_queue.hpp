@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/cpu.hpp"
@@ -87,14 +88,15 @@ class TxQueue final
   }
 
   /// Takes packets from the front until the ring is full; returns how many. Called with none, it only
-  /// publishes and reclaims. `more`: the caller calls again soon, so a batch may be completed first.
+  /// publishes and reclaims, and takes it that the lcore has time: the device is slower, and so it is helped
+  /// with the next burst. `more`: the caller calls again soon, so a batch may be completed first.
   template <class Runs = NarrowRuns>
   [[nodiscard]] std::uint16_t burst(Packet** packets, std::uint16_t count, More more) noexcept {
     if (this->faulted()) [[unlikely]]
       return 0;
     const bool pressed = count == 0 || this->ring_.free() < count;
     if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : enough_taken());
-    Offer offer{packets, packets + count};
+    Offer offer{.at = packets, .end = packets + count, .demotes = std::exchange(has_time_, count == 0)};
     while (offer.at != offer.end) {
       post_plain<Runs>(offer);
       if (offer.at == offer.end || !post_other(offer)) break;
@@ -255,6 +257,7 @@ class TxQueue final
   struct Offer {
     Packet** at;
     Packet** end;
+    bool demotes;                   ///< what was written of them
     std::uint16_t posted = 0;       ///< packets
     std::uint16_t descriptors = 0;  ///< of the ring
     std::uint64_t bytes = 0;
@@ -263,6 +266,7 @@ class TxQueue final
   struct PlainPackets {
     Packet** at;
     const TxQueue& queue;
+    bool demotes;
     std::uint64_t bytes = 0;
 
     template <class Runs, std::uint16_t kCount>
@@ -285,7 +289,9 @@ class TxQueue final
     [[nodiscard]] Extent operator()(Packet& packet) noexcept {
       const std::uint32_t length = Packets::data_length(packet);
       bytes += length;
-      return {Packets::iova(packet, clear_header(packet), *queue.table_), queue.header_bytes() + length};
+      std::byte* const header = clear_header(packet);
+      if (demotes) demote_written(header);
+      return {Packets::iova(packet, header, *queue.table_), queue.header_bytes() + length};
     }
 
    private:
@@ -293,6 +299,11 @@ class TxQueue final
       std::byte* const header = Packets::data(packet) - queue.header_bytes();
       queue.clear_header(header);
       return header;
+    }
+    /// The header's line and the next: where the frame's own headers end at the latest.
+    static void demote_written(const std::byte* header) noexcept {
+      demote(header);
+      demote(header + kCacheLine);
     }
     /// A run of plain packets of the queue's own pool, by vectors. False: it is none, or there are no such
     /// vectors.
@@ -309,6 +320,10 @@ class TxQueue final
         bytes += Runs::template sum<kCount>(run.lengths.data()) - kCount * queue.header_bytes();
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kCount; ++i) clear_header(*run.packets[i]);
+        if (demotes) {
+          for (Packet* const packet : std::span(run.packets, kCount))
+            demote_written(Packets::data(*packet) - queue.header_bytes());
+        }
         return true;
       }
       return false;
@@ -326,7 +341,7 @@ class TxQueue final
   /// Plain packets up to the first that is not, as many as the ring takes.
   template <class Runs>
   void post_plain(Offer& offer) noexcept {
-    PlainPackets list{offer.at, *this};
+    PlainPackets list{offer.at, *this, offer.demotes};
     const auto most =
         static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - offer.at, this->ring_.free()));
     const std::uint16_t posted = this->ring_.template post<Runs>(most, list);
@@ -393,6 +408,7 @@ class TxQueue final
   std::uint16_t batch_;          ///< descriptors that are published together while there are more to come
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
   std::uint16_t held_back_ = 0;  ///< posted and not published
+  bool has_time_ = false;        ///< the lcore, before the next burst
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
   Counter bytes_;
