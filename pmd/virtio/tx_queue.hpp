@@ -257,7 +257,7 @@ class TxQueue final
   struct Offer {
     Packet** at;
     Packet** end;
-    bool demotes;                   ///< what was written of them
+    bool demotes;                   ///< what was written of plain ones
     std::uint16_t posted = 0;       ///< packets
     std::uint16_t descriptors = 0;  ///< of the ring
     std::uint64_t bytes = 0;
@@ -266,7 +266,6 @@ class TxQueue final
   struct PlainPackets {
     Packet** at;
     const TxQueue& queue;
-    bool demotes;
     std::uint64_t bytes = 0;
 
     template <class Runs, std::uint16_t kCount>
@@ -289,9 +288,7 @@ class TxQueue final
     [[nodiscard]] Extent operator()(Packet& packet) noexcept {
       const std::uint32_t length = Packets::data_length(packet);
       bytes += length;
-      std::byte* const header = clear_header(packet);
-      if (demotes) demote_written(header);
-      return {Packets::iova(packet, header, *queue.table_), queue.header_bytes() + length};
+      return {Packets::iova(packet, clear_header(packet), *queue.table_), queue.header_bytes() + length};
     }
 
    private:
@@ -299,11 +296,6 @@ class TxQueue final
       std::byte* const header = Packets::data(packet) - queue.header_bytes();
       queue.clear_header(header);
       return header;
-    }
-    /// The header's line and the next: where the frame's own headers end at the latest.
-    static void demote_written(const std::byte* header) noexcept {
-      demote(header);
-      demote(header + kCacheLine);
     }
     /// A run of plain packets of the queue's own pool, by vectors. False: it is none, or there are no such
     /// vectors.
@@ -320,10 +312,6 @@ class TxQueue final
         bytes += Runs::template sum<kCount>(run.lengths.data()) - kCount * queue.header_bytes();
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < kCount; ++i) clear_header(*run.packets[i]);
-        if (demotes) {
-          for (Packet* const packet : std::span(run.packets, kCount))
-            demote_written(Packets::data(*packet) - queue.header_bytes());
-        }
         return true;
       }
       return false;
@@ -341,14 +329,25 @@ class TxQueue final
   /// Plain packets up to the first that is not, as many as the ring takes.
   template <class Runs>
   void post_plain(Offer& offer) noexcept {
-    PlainPackets list{offer.at, *this, offer.demotes};
+    PlainPackets list{offer.at, *this};
     const auto most =
         static_cast<std::uint16_t>(std::min<std::ptrdiff_t>(offer.end - offer.at, this->ring_.free()));
     const std::uint16_t posted = this->ring_.template post<Runs>(most, list);
+    if (offer.demotes) [[unlikely]]
+      demote_frames({offer.at, list.at});
     offer.at = list.at;
     offer.posted = static_cast<std::uint16_t>(offer.posted + posted);
     offer.descriptors = static_cast<std::uint16_t>(offer.descriptors + posted);
     offer.bytes += list.bytes;
+  }
+  /// Of packets that are posted and not published: the header's line and the next, where the frame's own
+  /// headers end at the latest.
+  [[gnu::cold]] [[gnu::noinline]] void demote_frames(std::span<Packet*> packets) const noexcept {
+    for (Packet* const packet : packets) {
+      const std::byte* const header = Packets::data(*packet) - header_bytes();
+      demote(header);
+      demote(header + kCacheLine);
+    }
   }
   /// A packet that is not plain, or has no room in the ring: then false. Compiled once, not for each width of
   /// vectors.
