@@ -15,6 +15,7 @@ from harness.runs import Bench, Run
 
 TRIES = 6  # the first bursts may be dropped, and then too few frames go round, or none
 BURSTS = 8  # of 32 frames, that go round: fewer than either driver keeps ready
+DRAIN_SECONDS = 0.2
 SWITCH = ("stdbuf -oL dpdk-testpmd --lcores 0@{cpu},1@{cpu} --in-memory --single-file-segments --no-pci -m 128 "
           "--file-prefix=switch{prefix} --vdev net_vhost0,iface={socket},queues={queues} -- -i --forward-mode=io "
           "--nb-cores=1 --rxq={queues} --txq={queues} --rxd={ring} --txd={ring} --total-num-mbufs=16384")
@@ -48,8 +49,16 @@ class DpdkSwitch:
             received = self._packets_per_second()
             if received and not self._lost():
                 return
-            self.process.say("stop")
+            self._drain()
         raise RunError(f"{driver.label}, {self._case.name} on DPDK's back end: no traffic\n{tail(process.output())}")
+
+    def _drain(self) -> None:
+        """Frames of a try that failed go round no more: with those of the next they would be too many."""
+        for line in ("stop", "set fwd rxonly", "start"):
+            self.process.say(line)
+        time.sleep(DRAIN_SECONDS)
+        for line in ("stop", "set fwd io"):
+            self.process.say(line)
 
     def proceed(self) -> None:
         self.process.proceed()
