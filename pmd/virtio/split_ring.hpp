@@ -18,6 +18,7 @@
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/ring_layout.hpp"
 #include "pmd/virtio/split_table.hpp"
+#include "pmd/virtio/split_used.hpp"
 #include "pmd/virtio/transport.hpp"
 #include "pmd/virtio/wire.hpp"
 
@@ -34,7 +35,7 @@ class SplitRing {
   /// `block` holds Layout::bytes(size) zeroed bytes, aligned to a cache line; `size` is a power of two.
   SplitRing(mempool::DmaBlock block, std::uint16_t size, NotifyRules notify)
       : avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
-        used_(reinterpret_cast<UsedHead*>(block.data() + SplitLayout::used(size))),
+        used_(reinterpret_cast<const UsedHead*>(block.data() + SplitLayout::used(size)), size),
         table_(block.data(), size),
         hints_(F.in_order ? std::uint16_t{0} : size),
         pages_(size),
@@ -174,27 +175,29 @@ class SplitRing {
 
   // --- Completions
 
-  /// Whether harvest() would find anything: the device's index is read only if no completion is known of.
-  [[nodiscard]] bool has_completions() const noexcept {
-    return waiting() != 0 || load_relaxed(used_->index) != used_index_;
-  }
+  /// Whether harvest() would find anything.
+  [[nodiscard]] bool has_completions() const noexcept { return used_.has_more(); }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
-  /// packet early, so as to fetch its lines: those of the next call too, as far as they are known to be there
-  /// (it may be shown a wrong packet).
+  /// packet (or a wrong one) early, so as to fetch its lines: of the next call those that kShownAhead says.
   template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
-    if (waiting() < most) {
-      // 2.7.14: what an entry says is read no earlier than the index. Pairs with the device's release of it.
-      seen_index_ = load_acquire(used_->index);
-      device_polls_ = !notify_.event_index && says_no();
-      if (refused(waiting() > size() - book_.free())) [[unlikely]] {
-        seen_index_ = used_index_;
-        return kBroken;
-      }
-    }
-    show_ahead(std::min<std::uint32_t>(waiting(), 2U * most), show);
-    return take<Runs>(std::min(waiting(), most), sink);
+    constexpr bool kShows = !std::is_same_v<Show, Unseen>;
+    const bool expected = kShows && used_.expect(most, most);
+    if (used_.waiting() < most && !look()) [[unlikely]]
+      return kBroken;
+    const std::uint16_t count = std::min(used_.waiting(), most);
+    show_ahead(count, show);
+    const std::uint16_t found = take<Runs>(count, sink);
+    if (expected) (void)look();  // one that is wrong is read again, and found then
+    if constexpr (kShows) show_ahead(std::min(used_.waiting(), kShownAhead), show);
+    return found;
+  }
+  /// Has the device's index on its way for a glance() some time later; false: `most` are known of without.
+  [[nodiscard]] bool expect(std::uint16_t most) const noexcept { return used_.expect(0, most); }
+  /// Reads the index, so that a harvest() of `most` need not, and has the entries on their way.
+  void glance(std::uint16_t most) noexcept {
+    if (look() && kReadsEntries) used_.fetch(most);
   }
 
   /// The device was reset: hands every packet that it held to `take`; those that it was to read in the order
@@ -216,13 +219,19 @@ class SplitRing {
  private:
   using Book = RingBook<Packet, F>;
 
-  /// 2.7.10: what the device's flags say of doorbells; without events.
-  [[nodiscard]] bool says_no() const noexcept { return (load_relaxed(used_->flags) & kUsedNoNotify) != 0; }
+  /// Shown at the end of a call: a CPU can have some 16 lines on their way, and who asks for more waits.
+  static constexpr std::uint16_t kShownAhead = 16;
+
+  /// Reads the device's index. False: it says what it may not.
+  [[nodiscard]] bool look() noexcept {
+    device_polls_ = !notify_.event_index && used_.says_no();
+    return used_.look(std::uint32_t{size()} - book_.free());
+  }
   /// Whether the device asks to be told of something between told_ and what is published.
   [[nodiscard]] bool device_asks() noexcept {
-    if (!notify_.event_index) return !says_no();
-    if (quiet_.is_due(used_index_)) [[unlikely]]
-      quiet_.say(event(SplitLayout::used_event(size())), used_index_);
+    if (!notify_.event_index) return !used_.says_no();
+    if (quiet_.is_due(used_.taken())) [[unlikely]]
+      quiet_.say(event(SplitLayout::used_event(size())), used_.taken());
     const std::uint16_t waits_for = load_relaxed(event(SplitLayout::avail_event(size())));
     return told_.passed(waits_for, 1U << 16, avail_index_, size());
   }
@@ -325,20 +334,19 @@ class SplitRing {
       book.leave_member(id);
     }
   }
-  /// Completions that were seen and not taken.
-  [[nodiscard]] std::uint16_t waiting() const noexcept { return ring_distance(seen_index_, used_index_); }
-  /// Shows the packets of the next `count` waiting completions, each once.
+  /// Shows the packets of the next `count` waiting completions, each once: those that were offered, for
+  /// devices complete in that order, as a rule. Their entries are on their way then.
   template <class Show>
   void show_ahead(std::uint32_t count, Show show) noexcept {
     if constexpr (!std::is_same_v<Show, Unseen>) {
       const Book book = book_;
-      const std::uint16_t first = used_index_;
+      const std::uint16_t first = used_.taken();
       std::uint32_t at = ring_distance(shown_index_, first);
       if (at > book.size()) at = 0;  // they were taken unseen
       while (at < count) {
-        // Neighbours are completed together, as a rule.
-        const std::uint32_t id = likely_id(static_cast<std::uint16_t>(first + at));
-        if constexpr (F.in_order) prefetch_read(&used_element(used_, static_cast<std::uint16_t>(id)));
+        const auto index = static_cast<std::uint16_t>(first + at);
+        prefetch_read(&used_.entry(index));
+        const std::uint32_t id = F.in_order ? ring_slot(index, book.mask()) : table_.offered(index);
         const std::uint32_t some = std::min<std::uint32_t>(count - at, Book::kRun);
         at += some;
         if (some == Book::kRun && book.show_run(id, show)) continue;
@@ -348,12 +356,6 @@ class SplitRing {
       }
       shown_index_ = static_cast<std::uint16_t>(first + at);
     }
-  }
-  /// What a waiting completion names.
-  [[nodiscard]] std::uint32_t likely_id(std::uint16_t index) const noexcept {
-    const std::uint16_t slot = ring_slot(index, book_.mask());
-    if constexpr (F.in_order) return slot;
-    return load_relaxed(used_element(used_, slot).id);
   }
   /// In order: buffers that the device used with one entry.
   struct Batch {
@@ -375,8 +377,8 @@ class SplitRing {
   /// The next `count` completions, which wait; returns how many of them were good.
   template <class Runs, class Sink>
   std::uint16_t take(std::uint16_t count, Sink sink) noexcept {
-    Taking at{book_, used_index_, next_used_, batch_};
-    const UsedHead* const used = used_;
+    Taking at{book_, used_.taken(), next_used_, batch_};
+    const UsedHead* const used = used_.head();
     for (std::uint16_t left = count; left != 0;) {
       std::array<Packet*, Book::kRun> run;
       std::array<std::uint32_t, Book::kRun> lengths;
@@ -399,7 +401,7 @@ class SplitRing {
       }
     }
     book_.put_back(at.book);
-    used_index_ = at.index;
+    used_.take_up_to(at.index);
     next_used_ = at.next;
     batch_ = at.batch;
     if (at.bad != 0) [[unlikely]]
@@ -410,7 +412,7 @@ class SplitRing {
   [[nodiscard]] bool begins_run(const Taking& at) const noexcept {
     if constexpr (F.in_order) return false;
     const auto id = [this, &at](int offset) {
-      return likely_id(static_cast<std::uint16_t>(at.index + offset));
+      return load_relaxed(used_.entry(static_cast<std::uint16_t>(at.index + offset)).id);
     };
     return id(-1) + 1 != id(0) && id(0) + 1 == id(1);
   }
@@ -462,7 +464,7 @@ class SplitRing {
     } else {
       batch.length = load_relaxed(element.length);
       if (const std::uint32_t id = load_relaxed(element.id); id != head) [[unlikely]]
-        batch = begin_batch(id, head, ring_distance(seen_index_, index), batch.length);
+        batch = begin_batch(id, head, used_.behind(index), batch.length);
     }
     return batch.skipped != 0 ? table_.length(head) : batch.length;
   }
@@ -477,15 +479,13 @@ class SplitRing {
   }
 
   AvailHead* avail_;
-  UsedHead* used_;
+  SplitUsed used_;
   SplitTable<F> table_;
   IdHints hints_;
   typename Book::Pages pages_;
   Book book_;
   NotifyRules notify_;
   std::uint16_t avail_index_ = 0;
-  std::uint16_t used_index_ = 0;   ///< completions taken
-  std::uint16_t seen_index_ = 0;   ///< the device's index as last read: at most the ring ahead of used_index_
   std::uint16_t shown_index_ = 0;  ///< completions shown
   QuietEvent quiet_;
   Told told_;                          ///< of avail_index_

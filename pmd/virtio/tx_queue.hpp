@@ -96,6 +96,7 @@ class TxQueue final
       return 0;
     const bool pressed = count == 0 || this->ring_.free() < count;
     if (pressed || this->ring_.held() >= most_done_) reclaim<Runs>(pressed ? 1 : enough_taken());
+    const bool expected = expect_sent(count);
     Offer offer{.at = packets, .end = packets + count, .demotes = std::exchange(has_time_, count == 0)};
     while (offer.at != offer.end) {
       post_plain<Runs>(offer);
@@ -110,6 +111,9 @@ class TxQueue final
       held_back_ = static_cast<std::uint16_t>(held_back_ + offer.descriptors);
     }
     publish(more, taken == count ? batch_ : std::uint16_t{1});
+    if constexpr (!F.packed) {
+      if (expected) this->ring_.glance(Base::kHarvest);
+    }
     if (taken < count) [[unlikely]]
       ring_full_.add(static_cast<std::uint64_t>(count - taken));
     return taken;
@@ -161,12 +165,22 @@ class TxQueue final
     return F.packed || most_done_ == kDone.most ? std::uint16_t{1}
                                                 : static_cast<std::uint16_t>(most_done_ / 2);
   }
+  /// Whether the next burst will want to know what was sent, and a device that sends as fast is to be asked
+  /// during this one, of `count` packets; what says it is on its way then.
+  [[nodiscard]] bool expect_sent(std::uint16_t count) const noexcept {
+    if constexpr (F.packed) {
+      return false;
+    } else {
+      return keeps_up_ && this->ring_.held() + count >= most_done_ && this->ring_.expect(Base::kHarvest);
+    }
+  }
   /// Gives the packets that the device has sent back to their pool, in batches, until fewer than `least` are
   /// held. To look after a full batch whether there are more takes a line that the device is writing.
   template <class Runs = NarrowRuns>
   void reclaim(std::uint16_t least = 1) noexcept {
     Reclaimed<Runs> reclaimed{*this};
     std::uint16_t found = 0;
+    keeps_up_ = false;
     do {
       reclaimed.end = reclaimed.single.data();
       found = this->ring_.template harvest<Runs>(Base::kHarvest, Unseen{}, std::ref(reclaimed));
@@ -174,6 +188,7 @@ class TxQueue final
         this->cache_->recycle(std::span(reclaimed.single.data(), reclaimed.end));
       if (found == kBroken) [[unlikely]]
         return this->set_faulted();
+      keeps_up_ |= found == Base::kHarvest;
     } while (found == Base::kHarvest && this->ring_.held() >= least);
   }
   /// What one harvest has found: packets of one segment; the others go back at once.
@@ -408,6 +423,7 @@ class TxQueue final
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool has_time_ = false;        ///< the lcore, before the next burst
+  bool keeps_up_ = false;        ///< the device: a whole batch was sent when it was looked last
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
   Counter bytes_;
