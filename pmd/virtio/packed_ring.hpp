@@ -76,7 +76,7 @@ class PackedRing {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
       const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
-      writer_.write(to_u64(pieces[i].address), tail_of(pieces[i].length, id, flags), book_.mask());
+      writer_.write(to_u64(pieces[i].address), PackedTail{pieces[i].length, id, flags}.pack(), book_.mask());
     }
   }
   /// A buffer whose descriptors lie in the table that `write` fills in for an id.
@@ -85,7 +85,7 @@ class PackedRing {
     const std::uint16_t id = next_id(book_, writer_);
     book_.enter_chain(id, &packet, kInTable);
     const Extent table = write(id);
-    writer_.write(to_u64(table.address), tail_of(table.length, id, kDescIndirect), book_.mask());
+    writer_.write(to_u64(table.address), PackedTail{table.length, id, kDescIndirect}.pack(), book_.mask());
   }
   /// 2.8.13: the device sees the first flags no earlier than all else. Pairs with its read of those flags.
   void publish() noexcept {
@@ -122,18 +122,27 @@ class PackedRing {
     if constexpr (F.chains || F.in_order) {
       if (batch_.left != 0 || broken_) return true;
     }
-    return PackedTail::unpack(load_relaxed(descriptors_[ring_slot(used_index_, book_.mask())].tail))
-        .used(wrap_at(used_index_));
+    return is_used(used_index_);
   }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
-  /// kBroken. A completion of an id that the device may not name is counted and left out. No packet is shown
-  /// early, as a split ring can: to look ahead is to read lines that the device is about to write. 2.8.13:
-  /// what a descriptor says is read no earlier than its flags; pairs with the device's release of them.
+  /// kBroken. A completion of an id that the device may not name is counted and left out. 2.8.13: what a
+  /// descriptor says is read no earlier than its flags; pairs with the device's release of them.
   template <class Runs = NarrowRuns, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Unseen /*show*/, Sink sink) noexcept {
     if (refused(broken_)) [[unlikely]]
       return kBroken;
     return take<Runs>(std::min(most, book_.held()), sink);
+  }
+
+  /// Shows the packets of the next Book::kShownAhead completions, or wrong ones, if the last of them has
+  /// come, as one line tells: with fewer that line, and the frames, would be those that the device writes.
+  template <class Show>
+  void show_next(Show show) noexcept {
+    const auto end = static_cast<std::uint16_t>(used_index_ + Book::kShownAhead);
+    if (!is_used(static_cast<std::uint16_t>(end - 1))) return;
+    const std::uint16_t left = std::min(ring_distance(end, shown_index_), Book::kShownAhead);
+    book_.show_each(static_cast<std::uint16_t>(end - left), left, show);
+    shown_index_ = end;
   }
 
   /// The device was reset: hands every packet that it held to `take`, in the order in which they were
@@ -235,7 +244,8 @@ class PackedRing {
     const std::uint16_t id = next_id(book, writer);
     book.enter(id, buffer.packet);
     if constexpr (kKeepsLengths) lengths_[id] = buffer.extent.length;
-    writer.write(to_u64(buffer.extent.address), tail_of(buffer.extent.length, id, flags), book.mask());
+    writer.write(to_u64(buffer.extent.address), PackedTail{buffer.extent.length, id, flags}.pack(),
+                 book.mask());
   }
   /// Whole cache lines of descriptors at once, if their slots' own ids are free. False: they are not, and
   /// nothing was done.
@@ -245,7 +255,7 @@ class PackedRing {
     const std::uint16_t slot = ring_slot(writer.index, book.mask());
     if (!book.template enter_run<Runs, kCount>(slot, run.packets)) return false;
     if constexpr (kKeepsLengths) Runs::template copy<kCount>(&lengths_[slot], run.lengths.data());
-    const std::uint64_t tail = tail_of(0, slot, flags) | writer.available;
+    const std::uint64_t tail = PackedTail{0, slot, flags}.pack() | writer.available;
     std::uint64_t held_back = 0;
     if (writer.first == nullptr) [[unlikely]] {
       writer.first = writer.ring + slot;
@@ -277,10 +287,6 @@ class PackedRing {
     return told_.passed(event, 2U * size(), writer_.index, size());
   }
 
-  [[nodiscard]] static std::uint64_t tail_of(std::uint32_t length, std::uint16_t id,
-                                             std::uint16_t flags) noexcept {
-    return PackedTail{length, id, flags}.pack();
-  }
   /// The slot's own number, or another while that is in flight (a device that completes out of order).
   [[nodiscard]] static std::uint16_t next_id(Book& book, const Writer& writer) noexcept {
     const std::uint16_t id = ring_slot(writer.index, book.mask());
@@ -290,6 +296,10 @@ class PackedRing {
   /// The wrap counter (2.8.1) at a free-running position is the bit above the slot's, inverted: it starts
   /// at 1.
   [[nodiscard]] bool wrap_at(std::uint16_t index) const noexcept { return (index & size()) == 0; }
+  [[nodiscard]] bool is_used(std::uint16_t index) const noexcept {
+    return PackedTail::unpack(load_relaxed(descriptors_[ring_slot(index, book_.mask())].tail))
+        .used(wrap_at(index));
+  }
   [[nodiscard]] static PackedTail read_used(const PackedDescriptor* ring, std::uint16_t index,
                                             std::uint16_t mask) noexcept {
     return PackedTail::unpack(load_acquire(ring[ring_slot(index, mask)].tail));
@@ -387,7 +397,7 @@ class PackedRing {
     const std::uint16_t first = F.in_order ? slot : PackedTail::unpack(load_relaxed(ring[slot].tail)).id;
     const std::uint64_t used = (at.index & at.book.size()) == 0 ? kUsedFlags : 0;
     return Runs::template seconds_step<kCount>(reinterpret_cast<const RunWord*>(ring + slot),
-                                               kUsedFlags | kIdBits, used | tail_of(0, first, 0),
+                                               kUsedFlags | kIdBits, used | PackedTail{0, first, 0}.pack(),
                                                std::uint64_t{1} << kIdShift, lengths) &&
            at.book.template claim_run<Runs, kCount>(first, out);
   }
@@ -477,7 +487,8 @@ class PackedRing {
   typename Book::Pages pages_;
   Book book_;
   Writer writer_;
-  std::uint16_t used_index_ = 0;  ///< free-running: where the next used descriptor will be
+  std::uint16_t shown_index_ = 0;  ///< completions shown
+  std::uint16_t used_index_ = 0;   ///< free-running: where the next used descriptor will be
   Batch batch_;
   NotifyRules notify_;
   Told told_;  ///< of the writer's position

@@ -143,6 +143,9 @@ class RingBook {
   static constexpr std::uint16_t kRun = 8;
   /// Descriptors that are written are fetched so far ahead: the next burst's, as a rule.
   static constexpr std::uint16_t kAhead = 24;
+  /// Packets that are shown at a burst's end for the next one: a CPU can have some 16 lines on their way, and
+  /// whoever asks for more waits.
+  static constexpr std::uint16_t kShownAhead = 16;
 
   /// What a book of `size` ids is written in; outlives it.
   struct Pages {
@@ -198,6 +201,13 @@ class RingBook {
       if (run[i] != nullptr) show(*run[i]);
     }
     return true;
+  }
+  /// Shows the packets behind `count` ids from `first` on, round the ring.
+  template <class Show>
+  void show_each(std::uint32_t first, std::uint32_t count, Show& show) const noexcept {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (Packet* const packet = peek(first + i); packet != nullptr) show(*packet);
+    }
   }
   /// Some free id; there is one.
   [[nodiscard]] std::uint16_t any_free() noexcept {

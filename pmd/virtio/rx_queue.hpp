@@ -111,6 +111,9 @@ class RxQueue final
       }
       if (found < most) break;
     }
+    if constexpr (F.packed) {
+      if (frames.end == out + count && looks_ahead(count)) this->ring_.show_next(fetch());
+    }
     if (F.mergeable && open_.missing != 0) [[unlikely]]
       give_up_frame();
     const auto received = static_cast<std::uint16_t>(frames.end - out);
@@ -166,21 +169,24 @@ class RxQueue final
   };
   [[nodiscard]] Fetch fetch() const noexcept { return {start_ + header_bytes()}; }
   [[nodiscard]] auto look_ahead() const noexcept {
-    if constexpr (kLookAhead) {
-      return fetch();
-    } else {
+    if constexpr (F.packed) {
       return Unseen();
+    } else {
+      return fetch();
     }
   }
   /// A split ring is not written where the same packet comes as the last time: in order to a descriptor,
   /// which names it already, otherwise to an entry of the available ring.
   static constexpr bool kStepsMatter = !F.packed;
   static constexpr std::uint32_t kRounds = 8;  ///< of the ring, from one count to the next
-  /// A packed ring's descriptors are the completions: to look ahead is to read lines that the device is about
-  /// to write.
-  static constexpr bool kLookAhead = !F.packed;
   /// What the buffers' headers say is read when all of a burst are known and their lines on their way.
   static constexpr bool kGathers = F.mergeable || F.offloads;
+  /// A packed ring's descriptors are the completions: to look ahead is to read a line that the device may be
+  /// about to write. That pays if the frames of one burst are too few to come together, or headers are waited
+  /// for.
+  [[nodiscard]] static bool looks_ahead(std::uint16_t burst) noexcept {
+    return burst < Base::kHarvest / 2 || (kGathers && !F.in_order);
+  }
 
   /// Buffers that one harvest has found.
   struct Gathered {
@@ -214,7 +220,7 @@ class RxQueue final
     template <std::size_t kCount>
     void operator()(const std::array<Packet*, kCount>& run,
                     const std::array<std::uint32_t, kCount>& lengths) noexcept {
-      if constexpr (!kLookAhead) {
+      if constexpr (F.packed) {
         for (Packet* const packet : run) queue.fetch()(*packet);
       }
       if constexpr (kGathers) {
@@ -224,7 +230,7 @@ class RxQueue final
       }
     }
     void operator()(Packet* packet, std::uint32_t length, std::uint16_t /*descriptors*/) noexcept {
-      if constexpr (!kLookAhead) queue.fetch()(*packet);
+      if constexpr (F.packed) queue.fetch()(*packet);
       if constexpr (kGathers) {
         gathered.add(packet, length);
       } else {

@@ -179,7 +179,7 @@ class SplitRing {
   [[nodiscard]] bool has_completions() const noexcept { return used_.has_more(); }
   /// Takes up to `most` completions, hands each to `sink` (packet, length, descriptors); returns how many, or
   /// kBroken. A completion of an id that the device may not name is counted and left out. `show` sees each
-  /// packet (or a wrong one) early, so as to fetch its lines: of the next call those that kShownAhead says.
+  /// packet (or a wrong one) early, so as to fetch its lines: of the next call Book::kShownAhead at most.
   template <class Runs = NarrowRuns, class Show, class Sink>
   [[nodiscard]] std::uint16_t harvest(std::uint16_t most, Show show, Sink sink) noexcept {
     constexpr bool kShows = !std::is_same_v<Show, Unseen>;
@@ -190,7 +190,7 @@ class SplitRing {
     show_ahead(count, show);
     const std::uint16_t found = take<Runs>(count, sink);
     if (expected) (void)look();  // one that is wrong is read again, and found then
-    if constexpr (kShows) show_ahead(std::min(used_.waiting(), kShownAhead), show);
+    if constexpr (kShows) show_ahead(std::min(used_.waiting(), Book::kShownAhead), show);
     return found;
   }
   /// Has the device's index on its way for a glance() some time later; false: `most` are known of without.
@@ -218,9 +218,6 @@ class SplitRing {
 
  private:
   using Book = RingBook<Packet, F>;
-
-  /// Shown at the end of a call: a CPU can have some 16 lines on their way, and who asks for more waits.
-  static constexpr std::uint16_t kShownAhead = 16;
 
   /// Reads the device's index. False: it says what it may not.
   [[nodiscard]] bool look() noexcept {
@@ -349,10 +346,7 @@ class SplitRing {
         const std::uint32_t id = F.in_order ? ring_slot(index, book.mask()) : table_.offered(index);
         const std::uint32_t some = std::min<std::uint32_t>(count - at, Book::kRun);
         at += some;
-        if (some == Book::kRun && book.show_run(id, show)) continue;
-        for (std::uint32_t i = 0; i < some; ++i) {
-          if (Packet* const packet = book.peek(id + i); packet != nullptr) show(*packet);
-        }
+        if (some < Book::kRun || !book.show_run(id, show)) book.show_each(id, some, show);
       }
       shown_index_ = static_cast<std::uint16_t>(first + at);
     }
