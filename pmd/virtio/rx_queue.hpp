@@ -112,7 +112,7 @@ class RxQueue final
       if (found < most) break;
     }
     if constexpr (F.packed) {
-      if (frames.end == out + count && looks_ahead(count)) this->ring_.show_next(fetch());
+      if (frames.end == out + count && fetches_next(count)) this->ring_.show_next(fetch());
     }
     if (F.mergeable && open_.missing != 0) [[unlikely]]
       give_up_frame();
@@ -181,10 +181,10 @@ class RxQueue final
   static constexpr std::uint32_t kRounds = 8;  ///< of the ring, from one count to the next
   /// What the buffers' headers say is read when all of a burst are known and their lines on their way.
   static constexpr bool kGathers = F.mergeable || F.offloads;
-  /// A packed ring's descriptors are the completions: to look ahead is to read a line that the device may be
-  /// about to write. That pays if the frames of one burst are too few to come together, or headers are waited
-  /// for.
-  [[nodiscard]] static bool looks_ahead(std::uint16_t burst) noexcept {
+  /// Whether the next burst's first frames are fetched at the end of one of so many. A packed ring's
+  /// descriptors are the completions: to look ahead is to read a line that the device may be about to write.
+  /// That pays if the frames of one burst are too few to come together, or headers are waited for.
+  [[nodiscard]] static bool fetches_next(std::uint16_t burst) noexcept {
     return burst < Base::kHarvest / 2 || (kGathers && !F.in_order);
   }
 

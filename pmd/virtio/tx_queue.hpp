@@ -180,7 +180,7 @@ class TxQueue final
   void reclaim(std::uint16_t least = 1) noexcept {
     Reclaimed<Runs> reclaimed{*this};
     std::uint16_t found = 0;
-    keeps_up_ = false;
+    if constexpr (!F.packed) keeps_up_ = false;
     do {
       reclaimed.end = reclaimed.single.data();
       found = this->ring_.template harvest<Runs>(Base::kHarvest, Unseen{}, std::ref(reclaimed));
@@ -188,7 +188,7 @@ class TxQueue final
         this->cache_->recycle(std::span(reclaimed.single.data(), reclaimed.end));
       if (found == kBroken) [[unlikely]]
         return this->set_faulted();
-      keeps_up_ |= found == Base::kHarvest;
+      if constexpr (!F.packed) keeps_up_ |= found == Base::kHarvest;
     } while (found == Base::kHarvest && this->ring_.held() >= least);
   }
   /// What one harvest has found: packets of one segment; the others go back at once.
@@ -423,7 +423,7 @@ class TxQueue final
   std::uint16_t most_done_;      ///< packets in the ring from which those that were sent are taken back
   std::uint16_t held_back_ = 0;  ///< posted and not published
   bool has_time_ = false;        ///< the lcore, before the next burst
-  bool keeps_up_ = false;        ///< the device: a whole batch was sent when it was looked last
+  bool keeps_up_ = false;        ///< split: the device had sent a whole batch when that was last looked for
   bool told_ = true;             ///< the device knows of all that was published, or did not ask
   Counter packets_;
   Counter bytes_;

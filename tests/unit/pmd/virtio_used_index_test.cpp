@@ -1,5 +1,5 @@
-// The device's index in the used ring of a split virtqueue: how often it is read, and what a driver that
-// reads it before it must does with one that is wrong.
+// The device's index in the used ring of a split virtqueue: when it is worth to have it on its way, what is
+// believed of it, and what a driver that reads it before it must does with one that is wrong.
 
 #include <array>
 #include <cstdint>
