@@ -133,7 +133,7 @@ struct Avx2Runs {
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void write_blocks(void* const* blocks, const Block& block,
                                                                  const std::uint32_t* numbers) noexcept {
-    const __m256i all = load(block.data());
+    const __m256i all = gather(block);
     const __m256i evens = _mm256_unpacklo_epi64(all, all);
     const __m256i last = _mm256_permute4x64_epi64(all, 0b11'11'11'11);
 #pragma GCC unroll 2
@@ -187,6 +187,12 @@ struct Avx2Runs {
     return static_cast<std::uint64_t>(_mm_extract_epi64(two, 0) + _mm_extract_epi64(two, 1));
   }
 
+  /// A block in a register. Of one that was put together word by word a load would wait for the stores of
+  /// its words, and for all stores before them (NarrowRuns::store_words()).
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i gather(const Block& block) noexcept {
+    const auto word = [&block](unsigned at) { return static_cast<long long>(block[at]); };
+    return _mm256_setr_epi64x(word(0), word(1), word(2), word(3));
+  }
   /// For what else works by AVX2.
   [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i load(const void* at) noexcept {
     return _mm256_loadu_si256(static_cast<const __m256i_u*>(at));
