@@ -53,8 +53,8 @@ struct Posting {
 template <class Packet, std::uint16_t kCount>
 struct PostingRun {
   Packet* const* packets;
-  std::array<std::uint64_t, kCount> addresses;
-  std::array<std::uint64_t, kCount> lengths;
+  alignas(kCacheLine) std::array<std::uint64_t, kCount> addresses;  ///< stored and loaded as whole vectors
+  alignas(kCacheLine) std::array<std::uint64_t, kCount> lengths;
 
   /// `extent_of` is asked for each of them, in turn, or for all if it describes runs.
   template <class Runs, class ExtentOf>

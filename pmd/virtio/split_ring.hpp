@@ -89,7 +89,7 @@ class SplitRing {
   template <class Runs, class List>
   std::uint16_t post(std::uint16_t most, List& list) noexcept requires(F.chains) {
     Offering to = offering();
-    std::uint16_t posted = 0;
+    std::uint32_t posted = 0;
     PostingRun<Packet, Book::kRun> run;
     const auto* const keys = run.addresses.data();
     const auto describe_run = [this, &run, keys](std::uint32_t first) {
@@ -106,7 +106,7 @@ class SplitRing {
         if (!post_run<Runs>(to, run.packets, {keys, run.lengths.data()}, describe_run)) [[unlikely]] {
           for (std::size_t i = 0; i < Book::kRun; ++i) post_single(run.at(i));
         }
-        posted = static_cast<std::uint16_t>(posted + Book::kRun);
+        posted += Book::kRun;
         continue;
       }
       Posting<Packet> buffer;
@@ -115,7 +115,7 @@ class SplitRing {
       ++posted;
     }
     end(to);
-    return posted;
+    return static_cast<std::uint16_t>(posted);
   }
   /// A buffer of several descriptors, pieces.size() <= free().
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
