@@ -251,20 +251,6 @@ class RingBook {
     return true;
   }
 
-  /// enter_run() under free ids in a row near where ids were free last. The first of them; size(): none were
-  /// found, and nothing was done.
-  template <class Runs, std::uint16_t kCount>
-  [[nodiscard]] std::uint32_t enter_free_run(Packet* const* packets) noexcept {
-    constexpr unsigned kTries = 4;
-    for (unsigned i = 0; i < kTries; ++i) {
-      const std::uint32_t first =
-          ring_slot(static_cast<std::uint16_t>(cursor_ + kCount - 1), mask_) / kCount * std::uint32_t{kCount};
-      cursor_ = static_cast<std::uint16_t>(first + kCount);
-      if (enter_run<Runs, kCount>(first, packets)) return first;
-    }
-    return size();
-  }
-
   /// The packet behind an id that the device wrote, which is the caller's again; nullptr if it may not name
   /// that id now. `descriptors`: of its buffer.
   [[nodiscard]] Packet* claim(std::uint32_t id, std::uint16_t& descriptors) noexcept {

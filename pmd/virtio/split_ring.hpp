@@ -13,7 +13,6 @@
 #include "base/shared.hpp"
 #include "base/word_run.hpp"
 #include "mempool/memory.hpp"
-#include "pmd/virtio/id_hints.hpp"
 #include "pmd/virtio/notify.hpp"
 #include "pmd/virtio/ring_book.hpp"
 #include "pmd/virtio/ring_layout.hpp"
@@ -25,8 +24,9 @@
 namespace spinring::pmd::virtio {
 
 /// A split virtqueue (virtio 1.2, 2.7), driver's side: descriptors, available ring, used ring. Holds every
-/// barrier of the queue, in pairs with the device's. It does not write what has not changed (SplitTable): so
-/// buffers get the ids that they had before, if these are free, else neighbouring ones. One lcore at a time.
+/// barrier of the queue, in pairs with the device's. It does not write what has not changed (SplitTable).
+/// Buffers get ids in the order of the table, so those that go round in step have the same each time, and any
+/// others lie in a row. One lcore at a time.
 template <class Packet, RingFeatures F>
 class SplitRing {
  public:
@@ -37,7 +37,6 @@ class SplitRing {
       : avail_(reinterpret_cast<AvailHead*>(block.data() + SplitLayout::avail(size))),
         used_(reinterpret_cast<const UsedHead*>(block.data() + SplitLayout::used(size)), size),
         table_(block.data(), size),
-        hints_(F.in_order ? std::uint16_t{0} : size),
         pages_(size),
         book_(pages_, size),
         notify_(notify),
@@ -74,7 +73,7 @@ class SplitRing {
       };
       if (some < Book::kRun || !post_run<Runs>(to, packets.data(), {keys, nullptr}, describe_run)) {
         for (std::size_t i = 0; i < some; ++i) {
-          post_one(to, packets[i], keys[i], [&, i](std::uint16_t id) {
+          post_one(to, packets[i], [&, i](std::uint16_t id) {
             if (!table_.names(id, keys[i])) table_.describe(id, keys[i], extent_of(*packets[i]), kDescWrite);
           });
         }
@@ -97,7 +96,7 @@ class SplitRing {
     };
     const auto post_single = [this, &to](const Posting<Packet>& buffer) {
       const std::uint64_t key = to_u64(buffer.extent.address);
-      post_one(to, buffer.packet, key, [&](std::uint16_t id) {
+      post_one(to, buffer.packet, [&](std::uint16_t id) {
         if (!table_.names(id, key, buffer.extent.length)) table_.describe(id, key, buffer.extent, 0);
       });
     };
@@ -240,7 +239,7 @@ class SplitRing {
   struct Offering {
     Book book;
     std::uint16_t index;  ///< of the available ring
-    std::uint16_t next;   ///< in order: the next descriptor to fill
+    std::uint16_t next;   ///< descriptor to fill
   };
   [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_, next_descriptor_}; }
   void end(const Offering& to) noexcept {
@@ -253,75 +252,59 @@ class SplitRing {
     const RunWord* keys;
     const RunWord* rests;
   };
-  /// kRun buffers under neighbouring ids: those that they had last, so that nothing of the ring is written,
-  /// or others, which are described anew. False: there are none, and nothing was done.
+  /// kRun buffers under the next ids; they are described anew where others had these. False: not all of them
+  /// are free or in a row, and nothing was done.
   template <class Runs, class DescribeRun>
   [[nodiscard]] bool post_run(Offering& to, Packet* const* packets, Wanted wanted,
                               DescribeRun describe_run) noexcept {
-    std::uint32_t first = F.in_order ? ring_slot(to.next, to.book.mask()) : hints_.of(wanted.keys[0]);
-    if (!to.book.template is_run<Book::kRun>(first) ||
-        !table_.template names_run<Runs, Book::kRun>(first, wanted.keys, wanted.rests) ||
-        !to.book.template enter_run<Runs, Book::kRun>(first, packets)) [[unlikely]] {
-      if constexpr (F.in_order) {
-        if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) return false;
-      } else {
-        first = to.book.template enter_free_run<Runs, Book::kRun>(packets);
-        if (first == to.book.size()) return false;
-        for (std::uint32_t i = 0; i < Book::kRun; ++i)
-          hints_.of(wanted.keys[i]) = static_cast<std::uint16_t>(first + i);
-      }
+    const std::uint32_t first = ring_slot(to.next, to.book.mask());
+    if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) [[unlikely]]
+      return false;
+    if (!table_.template names_run<Runs, Book::kRun>(first, wanted.keys, wanted.rests)) [[unlikely]] {
       describe_run(first);
       table_.fetch_run(first + Book::kAhead);
     }
     table_.offer_run(to.index, static_cast<std::uint16_t>(first));
     to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
-    if constexpr (F.in_order) to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
+    to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
     return true;
   }
-  /// A buffer under an id for its key; `describe` says what the id's descriptor is to say.
+  /// A buffer under the next id; `describe` says what the id's descriptor is to say.
   template <class Describe>
-  void post_one(Offering& to, Packet* packet, std::uint64_t key, const Describe& describe) noexcept {
-    const std::uint16_t id = id_for(to, key);
+  void post_one(Offering& to, Packet* packet, const Describe& describe) noexcept {
+    const std::uint16_t id = next_id(to);
     to.book.enter(id, packet);
     describe(id);
     table_.offer(to.index++, id);
   }
-
-  /// 2.7.9: in order, descriptors are used in the order of the table. Otherwise a buffer gets the id that it
-  /// had last, so that its descriptor need not be written.
-  [[nodiscard]] std::uint16_t id_for(Offering& to, std::uint64_t address) noexcept {
-    if constexpr (F.in_order) {
-      return next_id(to);
-    } else {
-      std::uint16_t& id = hints_.of(address);
-      if (!to.book.is_free(id)) [[unlikely]]
-        id = to.book.any_free();
-      return id;
-    }
-  }
+  /// In order, descriptors are used in the order of the table (2.7.9), so the next is free. Devices that need
+  /// not do so mostly: what is not free yet is left out.
   [[nodiscard]] static std::uint16_t next_id(Offering& to) noexcept {
-    if constexpr (F.in_order) return ring_slot(to.next++, to.book.mask());
-    return to.book.any_free();
+    if constexpr (!F.in_order) {
+      while (!to.book.is_free(ring_slot(to.next, to.book.mask()))) ++to.next;
+    }
+    return ring_slot(to.next++, to.book.mask());
   }
   /// The available ring names buffers in the order in which they were offered, and as many as it has entries:
   /// one that stands there twice was offered by the later entry, one that does not is older than all of them.
-  /// The hints are of no further use, so they take the list; a listed descriptor is marked by what none says.
+  /// Descriptors are marked with the entries that count.
   template <class Take>
   void release_as_offered(Take take) noexcept requires(F.chains) {
-    const auto held = [this](std::uint16_t id) {
-      return !book_.is_free(id) && book_.descriptors(id) != 0 && !table_.marked(id);
-    };
-    std::uint16_t listed = 0;
+    const auto held = [this](std::uint16_t id) { return !book_.is_free(id) && book_.descriptors(id) != 0; };
     for (std::uint32_t back = 1; back <= size(); ++back) {
-      const std::uint16_t id = table_.offered(static_cast<std::uint16_t>(avail_index_ - back));
-      if (!held(id)) continue;
-      hints_.list()[listed++] = id;
-      table_.mark(id);
+      const auto index = static_cast<std::uint16_t>(avail_index_ - back);
+      const std::uint16_t id = table_.offered(index);
+      if (held(id) && !table_.marked(id)) table_.mark(id, index);
     }
     for (std::uint32_t id = 0; id < size(); ++id) {
-      if (held(static_cast<std::uint16_t>(id))) take(book_.leave(static_cast<std::uint16_t>(id)));
+      const auto each = static_cast<std::uint16_t>(id);
+      if (held(each) && !table_.marked(each)) take(book_.leave(each));
     }
-    while (listed > 0) take(book_.leave(hints_.list()[--listed]));
+    for (std::uint32_t back = size(); back > 0; --back) {
+      const auto index = static_cast<std::uint16_t>(avail_index_ - back);
+      const std::uint16_t id = table_.offered(index);
+      if (held(id) && table_.marked(id, index)) take(book_.leave(id));
+    }
   }
   /// By the driver's own copies of the links: what stands in the table is not to be trusted.
   void release_members(Book& book, std::uint16_t head, std::uint16_t descriptors) const noexcept {
@@ -475,7 +458,6 @@ class SplitRing {
   AvailHead* avail_;
   SplitUsed used_;
   SplitTable<F> table_;
-  IdHints hints_;
   typename Book::Pages pages_;
   Book book_;
   NotifyRules notify_;

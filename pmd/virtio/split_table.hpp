@@ -120,16 +120,21 @@ class SplitTable {
     return offered_[ring_slot(index, mask_)];
   }
 
-  /// For a ring that is not used any more: marks a descriptor.
-  void mark(std::uint16_t id) noexcept requires(kKeepsRests) { rests_[id] = kMark; }
+  /// For a ring that is not used any more: marks a descriptor with an index.
+  void mark(std::uint16_t id, std::uint16_t index) noexcept requires(kKeepsRests) {
+    rests_[id] = kMark | index;
+  }
   [[nodiscard]] bool marked(std::uint16_t id) const noexcept requires(kKeepsRests) {
-    return rests_[id] == kMark;
+    return (rests_[id] & kMark) == kMark;
+  }
+  [[nodiscard]] bool marked(std::uint16_t id, std::uint16_t index) const noexcept requires(kKeepsRests) {
+    return rests_[id] == (kMark | index);
   }
 
  private:
   static constexpr unsigned kFlagsShift = 32;
   static constexpr unsigned kNextShift = 48;
-  static constexpr std::uint64_t kMark = ~std::uint64_t{0};  ///< what no descriptor says
+  static constexpr std::uint64_t kMark = ~std::uint64_t{0xFFFF};  ///< above an index: what no descriptor says
 
   /// A descriptor's second half.
   [[nodiscard]] static std::uint64_t rest(std::uint32_t length, std::uint16_t flags,
