@@ -261,6 +261,16 @@ Result<void> Backend::start(std::size_t index) {
   return {};
 }
 
+std::array<Backend::Area, 3> Backend::ring_areas(std::size_t index) const noexcept {
+  const Queue& queue = queues_[index];
+  if (!queue.address) return {};
+  const bool packed = negotiated_.has(VIRTIO_F_RING_PACKED);
+  const std::uint64_t event = sizeof(vring_packed_desc_event);
+  return {{{queue.address->descriptors, sizeof(vring_desc) * queue.size},
+           {queue.address->available, packed ? event : split_available_bytes(queue.size)},
+           {queue.address->used, packed ? event : split_used_bytes(queue.size)}}};
+}
+
 void Backend::stop(Queue& queue) noexcept {
   if (const auto* split = std::get_if<SplitRing>(&queue.ring)) queue.base = split->base();
   if (const auto* packed = std::get_if<PackedRing>(&queue.ring)) queue.base = packed->base();

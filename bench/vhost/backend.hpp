@@ -63,6 +63,12 @@ class Backend {
   [[nodiscard]] std::uint64_t interrupts() const noexcept { return interrupts_; }
   [[nodiscard]] std::uint16_t ring_size() const noexcept { return ring_size_; }
   [[nodiscard]] unsigned most_running() const noexcept { return most_running_; }
+  /// Where the front end has a queue's ring, by its own addresses: descriptors, available and used ring.
+  struct Area {
+    std::uint64_t start = 0;
+    std::uint64_t bytes = 0;
+  };
+  [[nodiscard]] std::array<Area, 3> ring_areas(std::size_t index) const noexcept;
   [[nodiscard]] std::uint64_t unknown_requests() const noexcept { return unknown_requests_; }
 
  private:

@@ -10,6 +10,7 @@ their own.
     bench/vhost/compare.py --build build --b spinring --paths all --rings 256,1024 --json out.json --svg out.svg
     bench/vhost/compare.py --build build --a dpdk --b dpdk            # the harness against itself
     bench/vhost/compare.py --build build --pairs 0 --instructions     # instructions a packet alone
+    bench/vhost/compare.py --build build --pairs 0 --lines            # and cache lines
     bench/vhost/compare.py --build build --loads 10,50,90 --json out.json  # latency at these parts of the slower's rate
     bench/vhost/compare.py --build build --switch vhost               # on DPDK's back end, which copies
     bench/vhost/compare.py --build build --limit                      # and what a bare loop makes of the same rings
@@ -32,7 +33,7 @@ from pathlib import Path as FilePath
 
 sys.path.insert(0, str(FilePath(__file__).resolve().parent))
 
-from harness import drivers, latency, plot, runs, sitting, table  # noqa: E402
+from harness import drivers, latency, lines, plot, runs, sitting, table  # noqa: E402
 from harness.paths import MODES, PATHS, Case  # noqa: E402
 from harness.process import RunError  # noqa: E402
 
@@ -97,6 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--loads", type=numbers, default=[], help="latency instead of rates, at so many percent of the "
                         "slower driver's rate")
     parser.add_argument("--instructions", action="store_true", help="count each driver's instructions a packet too")
+    parser.add_argument("--lines", action="store_true", help="count each driver's instructions and cache lines a packet too")
     parser.add_argument("--steps", type=int, default=200000, help="instructions to step through")
     parser.add_argument("--nice", type=int, default=0, help="of both sides, such as -19 on a machine that is not idle")
     parser.add_argument("--back-end", default="", help="more options of spinring-vhost-null, in one word")
@@ -143,11 +145,12 @@ def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, 
                 row.failures.append(str(error))
                 print(f"{row.case.name}: {error}", file=sys.stderr)
         start += 1
-    if options.instructions:
+    if options.instructions or options.lines:
         for driver in {driver.label: driver for driver in (a, b, limit) if driver}.values():
             with quiet_machine(options.lock, options.lock_patience):
                 try:
-                    row.instructions[driver.label] = runs.count_instructions(bench, row.case, driver, options.steps)
+                    row.instructions[driver.label] = runs.count_instructions(bench, row.case, driver, options.steps,
+                                                                                  options.lines)
                 except RunError as error:
                     row.failures.append(str(error))
 
@@ -218,6 +221,8 @@ def main() -> int:
         write(options, by_line(rows, options.near), labels)
     shown = by_line(rows, options.near)
     print(table.text(shown, labels))
+    if options.lines:
+        print(lines.text(rows))
     if limit:
         print(table.limit_text(shown, labels))
     return 1 if any(row.failures or (options.pairs and not row.kept()) for row in rows) else 0

@@ -126,7 +126,10 @@ Result<void> Server::all_messages(Channel& channel) {
     if (auto done = messages(port.backend, *port.channel, port.backend.running() ? 0 : kIdleWait); !done)
       return done;
   }
-  if (backend_.running()) negotiated_ = backend_.negotiated();
+  if (backend_.running()) {
+    negotiated_ = backend_.negotiated();
+    publish_rings();
+  }
   return {};
 }
 
@@ -162,6 +165,17 @@ void Server::publish() noexcept {
   const TrafficCounters& counters = backend_.traffic().counters();
   stats_->stats().received.store(counters.received, std::memory_order_relaxed);
   stats_->stats().transmitted.store(counters.transmitted, std::memory_order_release);
+}
+
+void Server::publish_rings() noexcept {
+  if (!stats_) return;
+  auto to = stats_->stats().rings.begin();
+  for (const std::size_t queue : {std::size_t{0}, std::size_t{1}}) {
+    for (const Backend::Area& area : backend_.ring_areas(queue)) {
+      to->start.store(area.start, std::memory_order_relaxed);
+      to++->bytes.store(area.bytes, std::memory_order_relaxed);
+    }
+  }
 }
 
 bool Server::go_on(const NextWindow& next_window) {

@@ -85,6 +85,7 @@ class Server {
   [[nodiscard]] bool measuring() noexcept;
   void drain() noexcept;
   void publish() noexcept;
+  void publish_rings() noexcept;
 
   ServerOptions options_;
   std::unique_ptr<Listener> listener_;

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -18,6 +19,13 @@ struct SharedStats {
   std::atomic<std::uint64_t> magic;
   alignas(64) std::atomic<std::uint64_t> received;  ///< frames given to the driver
   std::atomic<std::uint64_t> transmitted;           ///< frames taken from it
+  /// Where the first pair's rings lie, by the front end's own addresses: descriptors, available and used ring
+  /// (packed: event suppression) of the receive queue, and of the transmit queue. There once traffic flows.
+  struct Area {
+    std::atomic<std::uint64_t> start;
+    std::atomic<std::uint64_t> bytes;
+  };
+  alignas(64) std::array<Area, 6> rings;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 

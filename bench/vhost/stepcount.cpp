@@ -1,5 +1,6 @@
-// Instructions a packet of a running forwarding loop, exact and without hardware counters: single-steps the
-// thread that forwards while spinring-vhost-null keeps it busy, and reads the packets from that program's
+// Instructions and cache lines a packet of a running forwarding loop, exact and without hardware counters:
+// single-steps the thread that forwards while spinring-vhost-null keeps it busy, and reads the packets from
+// that program's
 // --stats-file.
 #include <cxxabi.h>
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,6 +23,7 @@
 #include "bench/vhost/shared_stats.hpp"
 #include "bench/vhost/symbol_table.hpp"
 #include "bench/vhost/thread_tracer.hpp"
+#include "bench/vhost/touched_lines.hpp"
 
 namespace spinring::bench::vhost {
 namespace {
@@ -32,6 +35,7 @@ struct Options {
   std::string stats_file;
   std::uint64_t steps = 200000;
   bool received = false;
+  bool lines = false;
   double timeout = 60;
   std::vector<std::string> driver;
 };
@@ -44,7 +48,8 @@ struct Counts {
 };
 
 /// Steps from one change of the packet counter to another, so that whole turns of the loop are counted.
-Result<Counts> count(const Options& options, ThreadTracer& tracer, const SharedStats& stats) {
+Result<Counts> count(const Options& options, ThreadTracer& tracer, const SharedStats& stats,
+                     TouchedLines* lines) {
   const auto& counter = options.received ? stats.received : stats.transmitted;
   const Deadline deadline(
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout)));
@@ -52,16 +57,18 @@ Result<Counts> count(const Options& options, ThreadTracer& tracer, const SharedS
   std::uint64_t seen = counter.load(std::memory_order_acquire);
   bool counting = false;
   for (std::uint64_t step = 0;; ++step) {
-    const auto address = tracer.step();
-    if (!address) return tl::unexpected(address.error());
+    const auto next = tracer.step();
+    if (!next) return tl::unexpected(next.error());
     if (counting) {
       ++counts.instructions;
-      ++counts.at[*address];
+      ++counts.at[next->rip];
+      if (lines != nullptr) lines->see(*next);
     }
     const std::uint64_t now = counter.load(std::memory_order_acquire);
     if (now != seen) {
       // What lies before the first change is the end of a turn that began unseen.
       if (counting) {
+        if (lines != nullptr) lines->end_turn();
         counts.packets += now - seen;
         ++counts.bursts;
         if (counts.instructions >= options.steps) return counts;
@@ -83,6 +90,17 @@ std::string demangled(const std::string& name) {
 bool is_driver(const Options& options, const std::string& name) {
   return std::ranges::any_of(options.driver,
                              [&](const std::string& part) { return name.find(part) != std::string::npos; });
+}
+
+/// Lines a packet, by what lies there.
+Json report_lines(const TouchedLines& lines, double packets) {
+  Json each = Json::object();
+  std::uint64_t all = 0;
+  for (const auto& [area, touched] : lines.lines()) {
+    each[area] = std::round(static_cast<double>(touched) / packets * 1000) / 1000;
+    all += touched;
+  }
+  return {{"per_packet", static_cast<double>(all) / packets}, {"areas", each}, {"unknown", lines.unknown()}};
 }
 
 Json report(const Options& options, const Counts& counts, const SymbolTable& symbols) {
@@ -123,9 +141,18 @@ Result<Json> measure(const Options& options) {
   if (!symbols) return fail(std::move(symbols));
   auto tracer = ThreadTracer::attach(options.thread);
   if (!tracer) return fail(std::move(tracer));
-  auto counts = count(options, *tracer, stats->stats());
+  std::optional<TouchedLines> lines;
+  if (options.lines) {
+    auto found = TouchedLines::of_process(options.thread, stats->stats());
+    if (!found) return fail(std::move(found));
+    lines.emplace(std::move(*found));
+  }
+  auto counts = count(options, *tracer, stats->stats(), lines ? &*lines : nullptr);
   if (!counts) return fail(std::move(counts));
-  return report(options, *counts, *symbols);
+  Json line = report(options, *counts, *symbols);
+  if (lines)
+    line["lines"] = report_lines(*lines, static_cast<double>(std::max<std::uint64_t>(counts->packets, 1)));
+  return line;
 }
 
 int run(int argc, char** argv) {
@@ -134,6 +161,7 @@ int run(int argc, char** argv) {
   app.add_option("--thread", options.thread, "thread id of the forwarding thread")->required();
   app.add_option("--stats-file", options.stats_file, "the back end's")->required();
   app.add_option("--steps", options.steps, "instructions to count at least");
+  app.add_flag("--lines", options.lines, "count the cache lines that are touched as well");
   app.add_flag("--received", options.received, "count packets that the driver received (rxonly)");
   app.add_option("--timeout", options.timeout, "seconds after which the count ends where it is");
   app.add_option("--driver", options.driver, "parts of object:function names that are the driver itself")

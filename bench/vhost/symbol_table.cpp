@@ -7,14 +7,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <optional>
 #include <span>
-#include <sstream>
 
 #include "base/fd.hpp"
 #include "base/mapping.hpp"
-#include "bench/vhost/errors.hpp"
+#include "bench/vhost/process_maps.hpp"
 
 namespace spinring::bench::vhost {
 namespace {
@@ -95,25 +93,13 @@ std::vector<SymbolTable::Function> SymbolTable::read_functions(const std::string
 }
 
 Result<SymbolTable> SymbolTable::of_process(pid_t process) {
-  const std::string path = "/proc/" + std::to_string(process) + "/maps";
-  std::ifstream maps(path);
-  if (!maps) return fail(Errc::kSystem, "open", path, errno, "Name a thread that runs with --thread.");
+  auto maps = read_maps(process);
+  if (!maps) return fail(std::move(maps));
   SymbolTable table;
-  std::string line;
-  while (std::getline(maps, line)) {
-    std::istringstream words(line);
-    std::uint64_t start = 0;
-    std::uint64_t end = 0;
-    std::uint64_t offset = 0;
-    char dash = 0;
-    std::string access;
-    std::string device;
-    std::string inode;
-    std::string file;
-    words >> std::hex >> start >> dash >> end >> access >> offset >> device >> inode >> std::ws;
-    std::getline(words, file);
-    if (access.find('x') == std::string::npos) continue;
-    table.objects_.push_back({start, end, base_name(file), read_functions(file, start, offset)});
+  for (const ProcessMapping& mapping : *maps) {
+    if (mapping.access.find('x') == std::string::npos) continue;
+    table.objects_.push_back({mapping.start, mapping.end, base_name(mapping.file),
+                              read_functions(mapping.file, mapping.start, mapping.offset)});
   }
   return table;
 }

@@ -1,12 +1,10 @@
 #include "bench/vhost/thread_tracer.hpp"
 
 #include <sys/ptrace.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 
 #include <cerrno>
 #include <csignal>
-#include <cstddef>
 #include <string>
 
 #include "bench/vhost/errors.hpp"
@@ -41,7 +39,7 @@ ThreadTracer::~ThreadTracer() {
   if (thread_ != 0) ::ptrace(PTRACE_DETACH, thread_, nullptr, nullptr);
 }
 
-Result<std::uint64_t> ThreadTracer::step() {
+Result<user_regs_struct> ThreadTracer::step() {
   int status = 0;
   do {
     if (::ptrace(PTRACE_SINGLESTEP, thread_, nullptr, nullptr) != 0 || !wait_for_stop(thread_, status)) {
@@ -50,10 +48,10 @@ Result<std::uint64_t> ThreadTracer::step() {
     }
     // Another signal, or a stop of the whole group, is no step.
   } while (WSTOPSIG(status) != SIGTRAP || (status >> 16) != 0);
-  errno = 0;
-  const long rip = ::ptrace(PTRACE_PEEKUSER, thread_, offsetof(user_regs_struct, rip), nullptr);
-  if (errno != 0) return fail(Errc::kSystem, "ptrace: registers", "thread " + std::to_string(thread_), errno);
-  return static_cast<std::uint64_t>(rip);
+  user_regs_struct registers{};
+  if (::ptrace(PTRACE_GETREGS, thread_, nullptr, &registers) != 0)
+    return fail(Errc::kSystem, "ptrace: registers", "thread " + std::to_string(thread_), errno);
+  return registers;
 }
 
 }  // namespace spinring::bench::vhost

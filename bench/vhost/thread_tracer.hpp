@@ -1,6 +1,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <sys/user.h>
 
 #include <cstdint>
 #include <utility>
@@ -17,8 +18,8 @@ class ThreadTracer {
   ThreadTracer& operator=(ThreadTracer&&) = delete;
   ~ThreadTracer();
 
-  /// Runs one instruction; where the next one is.
-  [[nodiscard]] Result<std::uint64_t> step();
+  /// Runs one instruction; the registers that the next one, at `rip`, will find.
+  [[nodiscard]] Result<user_regs_struct> step();
 
  private:
   explicit ThreadTracer(pid_t thread) : thread_(thread) {}

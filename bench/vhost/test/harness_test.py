@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import latency, plot, table  # noqa: E402
+from harness import latency, lines, plot, table  # noqa: E402
 from harness.drivers import Busy, last_busy, make, socket_of  # noqa: E402
 from harness.paths import PATHS, Case  # noqa: E402
 from harness.process import Process, RunError, wait_for  # noqa: E402
@@ -86,6 +86,18 @@ class Tables(unittest.TestCase):
         self.assertAlmostEqual(rows[1].summary()["p99"]["ratio"]["median"], 0.625)
         self.assertAlmostEqual(rows[0].summary()["lost_a"], 0.02)
         self.assertIn("| packed-in-order/mac/1024 | 90% |", latency.text(rows, ("a", "b")))
+
+
+    def test_lines_are_told_of_where_all_instructions_were_understood(self) -> None:
+        row = row_with_limit()
+        self.assertEqual(lines.text([row]), "")
+        row.instructions = {"a": {"lines": {"per_packet": 3.25, "areas": {"rx used": 0.125, "own": 3.125}, "unknown": 0}},
+                            "b": {"lines": {"per_packet": 2.0, "areas": {"elsewhere": 1.0}, "unknown": 0}},
+                            "c": {"lines": {"per_packet": 2.0, "areas": {"own": 2.0}, "unknown": 7}}}
+        said = lines.text([row])
+        self.assertIn("| a | 3.25 | 0.00 | 0.00 | 0.12 | 0.00 | 0.00 | 0.00 | 0.00 | 0.00 | 3.12 |", said)
+        self.assertIn("| b | instructions not understood: ['elsewhere'] | - |", said)
+        self.assertIn("| c | at least 2.00 | 0.00 |", said)
 
 
 class Plots(unittest.TestCase):
