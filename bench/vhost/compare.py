@@ -149,8 +149,7 @@ def run_case(bench: runs.Bench, options: argparse.Namespace, row: table.Row, a, 
         for driver in {driver.label: driver for driver in (a, b, limit) if driver}.values():
             with quiet_machine(options.lock, options.lock_patience):
                 try:
-                    row.instructions[driver.label] = runs.count_instructions(bench, row.case, driver, options.steps,
-                                                                                  options.lines)
+                    row.instructions[driver.label] = runs.count_instructions(bench, row.case, driver, options)
                 except RunError as error:
                     row.failures.append(str(error))
 

@@ -3,6 +3,7 @@ instructions."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import struct
@@ -102,7 +103,7 @@ def run_of(line: dict, case: Case, driver: Driver) -> Run:
                sequence=line.get("sequence"), negotiated=path, latency=line.get("latency"))
 
 
-def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int, lines: bool) -> dict:
+def count_instructions(bench: Bench, case: Case, driver: Driver, options: argparse.Namespace) -> dict:
     """Exact instructions a packet, and cache lines, the forwarding thread single-stepped."""
     with tempfile.TemporaryDirectory(prefix="spinring-vhost-") as name:
         folder = FilePath(name)
@@ -115,8 +116,8 @@ def count_instructions(bench: Bench, case: Case, driver: Driver, steps: int, lin
             time.sleep(0.5)  # caches and pools of the driver reach their steady state
             thread = process.polling_thread()
             words = [bench.program("spinring-stepcount"), f"--thread={thread}", f"--stats-file={stats}",
-                     f"--steps={steps}", f"--driver={DRIVER_PARTS[driver.kind]}",
-                     *(["--lines"] if lines else [])]
+                     f"--steps={options.steps}", f"--driver={DRIVER_PARTS[driver.kind]}",
+                     *(["--lines"] if options.lines else [])]
             words = ["taskset", "-c", str(bench.driver_cpu), *words]
             done = subprocess.run(words + (["--received"] if case.direction == "rx" else []), capture_output=True,
                                   text=True, check=False, env=os.environ)

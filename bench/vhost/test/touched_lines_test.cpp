@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstddef>
@@ -27,6 +29,7 @@ class Looping {
  public:
   explicit Looping(Shared& shared) : process_(::fork()) {
     if (process_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (true) {
       for (std::size_t i = 0; i < kLines; ++i) shared.lines[i * kCacheLine + i] = 1;
       shared.turns.fetch_add(1);
@@ -35,6 +38,7 @@ class Looping {
   Looping(const Looping&) = delete;
   Looping& operator=(const Looping&) = delete;
   ~Looping() {
+    if (process_ < 0) return;
     ::kill(process_, SIGKILL);
     ::waitpid(process_, nullptr, 0);
   }
@@ -50,8 +54,9 @@ TEST(TouchedLines, CountsEachLineOfATurnOnceByWhatLiesThere) {
   ASSERT_NE(memory, MAP_FAILED);
   auto& shared = *static_cast<Shared*>(memory);
   const Looping looping(shared);
+  ASSERT_GT(looping.process(), 0);
   while (shared.turns.load() == 0) ::usleep(100);
-  // The first three lines pass for a ring: it begins within one, as the entries of an available ring do.
+  // The first three lines pass for a ring, which begins within one, as the entries of an available ring do.
   SharedStats stats{};
   stats.rings[1].start = reinterpret_cast<std::uint64_t>(&shared.lines[4]);
   stats.rings[1].bytes = 2 * kCacheLine + 8;
