@@ -35,10 +35,7 @@ struct Avx2Runs {
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void store_words(
       RunWord* to, const std::array<std::uint64_t, kCount>& words) noexcept {
 #pragma GCC unroll 2
-    for (unsigned i = 0; i < kCount; i += 4) {
-      const auto word = [&words, i](unsigned at) { return static_cast<long long>(words[i + at]); };
-      store(to + i, _mm256_setr_epi64x(word(0), word(1), word(2), word(3)));
-    }
+    for (unsigned i = 0; i < kCount; i += 4) store(to + i, gather(&words[i]));
   }
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX2_TARGET)]] [[nodiscard]] static bool same(const RunWord* a,
@@ -133,7 +130,7 @@ struct Avx2Runs {
   template <unsigned kCount>
   [[gnu::target(SPINRING_AVX2_TARGET)]] static void write_blocks(void* const* blocks, const Block& block,
                                                                  const std::uint32_t* numbers) noexcept {
-    const __m256i all = gather(block);
+    const __m256i all = gather(block.data());
     const __m256i evens = _mm256_unpacklo_epi64(all, all);
     const __m256i last = _mm256_permute4x64_epi64(all, 0b11'11'11'11);
 #pragma GCC unroll 2
@@ -187,10 +184,10 @@ struct Avx2Runs {
     return static_cast<std::uint64_t>(_mm_extract_epi64(two, 0) + _mm_extract_epi64(two, 1));
   }
 
-  /// A block in a register. Of one that was put together word by word a load would wait for the stores of
-  /// its words, and for all stores before them (NarrowRuns::store_words()).
-  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i gather(const Block& block) noexcept {
-    const auto word = [&block](unsigned at) { return static_cast<long long>(block[at]); };
+  /// Four words in a register. If they were worked out one by one a load would wait for the stores of them,
+  /// and for all stores before (NarrowRuns::store_words()).
+  [[gnu::target(SPINRING_AVX2_TARGET)]] static __m256i gather(const std::uint64_t* words) noexcept {
+    const auto word = [words](unsigned at) { return static_cast<long long>(words[at]); };
     return _mm256_setr_epi64x(word(0), word(1), word(2), word(3));
   }
   /// For what else works by AVX2.

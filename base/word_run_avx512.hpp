@@ -40,7 +40,7 @@ struct Avx512Runs {
       _mm512_storeu_si512(
           to, _mm512_setr_epi64(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)));
     } else {
-      store4(to, _mm256_setr_epi64x(word(0), word(1), word(2), word(3)));
+      Avx2Runs::store_words<kCount>(to, words);
     }
   }
   template <unsigned kCount>
@@ -185,7 +185,7 @@ struct Avx512Runs {
         _mm512_cvtepu32_epi64(kCount == 8 ? load4(numbers) : _mm256_zextsi128_si256(load2(numbers)));
     const __m512i seconds =
         _mm512_add_epi64(_mm512_or_si512(all, _mm512_slli_epi64(all, 32)), set8(block[1]));
-    const __m512i two = _mm512_broadcast_i64x4(Avx2Runs::gather(block));
+    const __m512i two = _mm512_broadcast_i64x4(Avx2Runs::gather(block.data()));
 #pragma GCC unroll 4
     for (unsigned i = 0; i < kCount; i += 2) {
       constexpr __mmask8 kSeconds = 0b0010'0010;

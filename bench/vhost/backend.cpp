@@ -235,12 +235,11 @@ Result<void> Backend::start(std::size_t index) {
   const bool packed = negotiated_.has(VIRTIO_F_RING_PACKED);
   if (!packed && !is_ring_size(queue.size))
     return fail(Errc::kProtocol, "start: size is no power of two", subject);
-  const std::size_t event = sizeof(vring_packed_desc_event);
+  const auto [descriptors, available, used] = ring_areas(index);
   RingPlace place;
-  place.descriptors = memory_.user(queue.address->descriptors, sizeof(vring_desc) * queue.size);
-  place.available =
-      memory_.user(queue.address->available, packed ? event : split_available_bytes(queue.size));
-  place.used = memory_.user(queue.address->used, packed ? event : split_used_bytes(queue.size));
+  place.descriptors = memory_.user(descriptors.start, descriptors.bytes);
+  place.available = memory_.user(available.start, available.bytes);
+  place.used = memory_.user(used.start, used.bytes);
   if (place.descriptors == nullptr || place.available == nullptr || place.used == nullptr) {
     return fail(Errc::kMemory, "start: the ring", subject);
   }

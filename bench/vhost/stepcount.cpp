@@ -1,7 +1,6 @@
 // Instructions and cache lines a packet of a running forwarding loop, exact and without hardware counters:
 // single-steps the thread that forwards while spinring-vhost-null keeps it busy, and reads the packets from
-// that program's
-// --stats-file.
+// that program's --stats-file.
 #include <cxxabi.h>
 #include <fmt/format.h>
 
@@ -103,7 +102,8 @@ Json report_lines(const TouchedLines& lines, double packets) {
   return {{"per_packet", static_cast<double>(all) / packets}, {"areas", each}, {"unknown", lines.unknown()}};
 }
 
-Json report(const Options& options, const Counts& counts, const SymbolTable& symbols) {
+Json report(const Options& options, const Counts& counts, const SymbolTable& symbols,
+            const TouchedLines* lines) {
   const auto packets = static_cast<double>(std::max<std::uint64_t>(counts.packets, 1));
   std::map<std::string, std::uint64_t> objects;
   std::map<std::string, std::uint64_t> functions;
@@ -131,6 +131,7 @@ Json report(const Options& options, const Counts& counts, const SymbolTable& sym
   if (!options.driver.empty()) line["driver_per_packet"] = static_cast<double>(driver) / packets;
   line["objects"] = each(objects);
   line["functions"] = each(functions);
+  if (lines != nullptr) line["lines"] = report_lines(*lines, packets);
   return line;
 }
 
@@ -147,12 +148,10 @@ Result<Json> measure(const Options& options) {
     if (!found) return fail(std::move(found));
     lines.emplace(std::move(*found));
   }
-  auto counts = count(options, *tracer, stats->stats(), lines ? &*lines : nullptr);
+  TouchedLines* const wanted = lines ? &*lines : nullptr;
+  auto counts = count(options, *tracer, stats->stats(), wanted);
   if (!counts) return fail(std::move(counts));
-  Json line = report(options, *counts, *symbols);
-  if (lines)
-    line["lines"] = report_lines(*lines, static_cast<double>(std::max<std::uint64_t>(counts->packets, 1)));
-  return line;
+  return report(options, *counts, *symbols, wanted);
 }
 
 int run(int argc, char** argv) {

@@ -209,9 +209,11 @@ class RingBook {
       if (Packet* const packet = peek(first + i); packet != nullptr) show(*packet);
     }
   }
-  /// Some free id; there is one.
+  /// The next free id, in the order of the table; there is one. In order (2.7.9) the next is always free.
   [[nodiscard]] std::uint16_t any_free() noexcept {
-    while (!is_free(ring_slot(cursor_, mask_))) ++cursor_;
+    if constexpr (!F.in_order) {
+      while (!is_free(ring_slot(cursor_, mask_))) ++cursor_;
+    }
     return ring_slot(cursor_++, mask_);
   }
 
@@ -249,6 +251,17 @@ class RingBook {
       return false;
     count_entered(kCount);
     return true;
+  }
+
+  /// enter_run() under the next ids of the table. The first of them; size(): they are not all free or do not
+  /// lie in a row, and nothing was done.
+  template <class Runs, std::uint16_t kCount>
+  [[nodiscard]] std::uint32_t enter_next_run(Packet* const* packets) noexcept {
+    const std::uint32_t first = ring_slot(cursor_, mask_);
+    if (!enter_run<Runs, kCount>(first, packets)) [[unlikely]]
+      return size();
+    cursor_ = static_cast<std::uint16_t>(cursor_ + kCount);
+    return first;
   }
 
   /// The packet behind an id that the device wrote, which is the caller's again; nullptr if it may not name
@@ -338,7 +351,7 @@ class RingBook {
   Packet** packets_;
   std::uint16_t* descriptors_;  ///< with chains
   std::uint16_t mask_;
-  std::uint16_t cursor_ = 0;
+  std::uint16_t cursor_ = 0;  ///< free-running: the id that any_free() looks at first
   std::uint16_t free_;
   std::uint16_t held_ = 0;  ///< with chains; without, it follows from free_
 };

@@ -119,12 +119,12 @@ class SplitRing {
   /// A buffer of several descriptors, pieces.size() <= free().
   void post_chain(Packet& packet, std::span<const Piece> pieces) noexcept requires(F.chains) {
     Offering to = offering();
-    const std::uint16_t head = next_id(to);
+    const std::uint16_t head = to.book.any_free();
     to.book.enter_chain(head, &packet, static_cast<std::uint16_t>(pieces.size()));
     std::uint16_t id = head;
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const bool last = i + 1 == pieces.size();
-      const std::uint16_t next = last ? std::uint16_t{0} : next_id(to);
+      const std::uint16_t next = last ? std::uint16_t{0} : to.book.any_free();
       if (!last) to.book.enter_member(next, &packet);
       const auto flags = static_cast<std::uint16_t>(pieces[i].flags | (last ? 0 : kDescNext));
       table_.describe(id, to_u64(pieces[i].address), {pieces[i].address, pieces[i].length}, flags, next);
@@ -137,7 +137,7 @@ class SplitRing {
   template <class Write>
   void post_table(Packet& packet, Write write) noexcept requires(F.chains) {
     Offering to = offering();
-    const std::uint16_t id = next_id(to);
+    const std::uint16_t id = to.book.any_free();
     to.book.enter_chain(id, &packet, kInTable);
     const Extent table = write(id);
     table_.describe(id, to_u64(table.address), table, kDescIndirect);
@@ -239,13 +239,11 @@ class SplitRing {
   struct Offering {
     Book book;
     std::uint16_t index;  ///< of the available ring
-    std::uint16_t next;   ///< descriptor to fill
   };
-  [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_, next_descriptor_}; }
+  [[nodiscard]] Offering offering() const noexcept { return {book_, avail_index_}; }
   void end(const Offering& to) noexcept {
     book_.put_back(to.book);
     avail_index_ = to.index;
-    next_descriptor_ = to.next;
   }
   /// What the descriptors of a run are to say: SplitTable's keys, and with chains its rests.
   struct Wanted {
@@ -257,8 +255,8 @@ class SplitRing {
   template <class Runs, class DescribeRun>
   [[nodiscard]] bool post_run(Offering& to, Packet* const* packets, Wanted wanted,
                               DescribeRun describe_run) noexcept {
-    const std::uint32_t first = ring_slot(to.next, to.book.mask());
-    if (!to.book.template enter_run<Runs, Book::kRun>(first, packets)) [[unlikely]]
+    const std::uint32_t first = to.book.template enter_next_run<Runs, Book::kRun>(packets);
+    if (first == to.book.size()) [[unlikely]]
       return false;
     if (!table_.template names_run<Runs, Book::kRun>(first, wanted.keys, wanted.rests)) [[unlikely]] {
       describe_run(first);
@@ -266,24 +264,15 @@ class SplitRing {
     }
     table_.offer_run(to.index, static_cast<std::uint16_t>(first));
     to.index = static_cast<std::uint16_t>(to.index + Book::kRun);
-    to.next = static_cast<std::uint16_t>(to.next + Book::kRun);
     return true;
   }
   /// A buffer under the next id; `describe` says what the id's descriptor is to say.
   template <class Describe>
   void post_one(Offering& to, Packet* packet, const Describe& describe) noexcept {
-    const std::uint16_t id = next_id(to);
+    const std::uint16_t id = to.book.any_free();
     to.book.enter(id, packet);
     describe(id);
     table_.offer(to.index++, id);
-  }
-  /// In order, descriptors are used in the order of the table (2.7.9), so the next is free. Devices that need
-  /// not do so mostly: what is not free yet is left out.
-  [[nodiscard]] static std::uint16_t next_id(Offering& to) noexcept {
-    if constexpr (!F.in_order) {
-      while (!to.book.is_free(ring_slot(to.next, to.book.mask()))) ++to.next;
-    }
-    return ring_slot(to.next++, to.book.mask());
   }
   /// The available ring names buffers in the order in which they were offered, and as many as it has entries:
   /// one that stands there twice was offered by the later entry, one that does not is older than all of them.
@@ -464,10 +453,9 @@ class SplitRing {
   std::uint16_t avail_index_ = 0;
   std::uint16_t shown_index_ = 0;  ///< completions shown
   QuietEvent quiet_;
-  Told told_;                          ///< of avail_index_
-  bool device_polls_ = false;          ///< as far as it said when its index was read
-  std::uint16_t next_descriptor_ = 0;  ///< Offering::next
-  std::uint16_t next_used_ = 0;        ///< in order: the head of the next buffer to be used
+  Told told_;                    ///< of avail_index_
+  bool device_polls_ = false;    ///< as far as it said when its index was read
+  std::uint16_t next_used_ = 0;  ///< in order: the head of the next buffer to be used
   Batch batch_;
   Counter bad_completions_;
   mempool::DmaBlock block_;

@@ -87,7 +87,6 @@ class Tables(unittest.TestCase):
         self.assertAlmostEqual(rows[0].summary()["lost_a"], 0.02)
         self.assertIn("| packed-in-order/mac/1024 | 90% |", latency.text(rows, ("a", "b")))
 
-
     def test_lines_are_told_of_where_all_instructions_were_understood(self) -> None:
         row = row_with_limit()
         self.assertEqual(lines.text([row]), "")
